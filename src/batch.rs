@@ -1,0 +1,133 @@
+//! Messages that arrived together, shared by all readers of a stream.
+//!
+//! A ring keeps batches, not messages: one allocation, one lock and one wake-up serve everything
+//! that a socket had to say at once. What a [`Shared`](crate::Shared) reader decodes is kept here
+//! too, next to its message; the place for it is made by the first such reader, on the reader's
+//! task, so that a stream without one pays nothing.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::Instant;
+
+use crate::decode::DecodeError;
+use crate::message::Message;
+
+/// Consecutive messages of one stream.
+pub(crate) struct Batch {
+    /// Position of the first message in its stream.
+    pub(crate) first: u64,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) received_at: Instant,
+    decoded: Slot,
+}
+
+type Slot = OnceLock<Box<Decoded>>;
+
+/// What was decoded as one type, and a place for the next type.
+struct Decoded {
+    /// `Cells<T>` for some `T`.
+    cells: Box<dyn Any + Send + Sync>,
+    next: Slot,
+}
+
+type Cells<T> = Vec<OnceLock<Result<Arc<T>, DecodeError>>>;
+
+impl Batch {
+    pub(crate) fn new(first: u64, messages: Vec<Message>, received_at: Instant) -> Self {
+        Self { first, messages, received_at, decoded: Slot::new() }
+    }
+
+    /// Position after the last message.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.messages.len() as u64
+    }
+
+    fn cells<T: Send + Sync + 'static>(&self) -> &Cells<T> {
+        let mut slot = &self.decoded;
+        loop {
+            let decoded = slot.get_or_init(|| Box::new(Decoded::new::<T>(self.messages.len())));
+            if let Some(cells) = decoded.cells.downcast_ref() {
+                return cells;
+            }
+            slot = &decoded.next;
+        }
+    }
+}
+
+impl Decoded {
+    fn new<T: Send + Sync + 'static>(len: usize) -> Self {
+        let cells: Cells<T> = (0..len).map(|_| OnceLock::new()).collect();
+        Self { cells: Box::new(cells), next: Slot::new() }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("first", &self.first)
+            .field("len", &self.messages.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One message in its place: what a reader's type is made from.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    batch: &'a Batch,
+    index: usize,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn new(batch: &'a Batch, index: usize) -> Self {
+        Self { batch, index }
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &'a Message {
+        &self.batch.messages[self.index]
+    }
+
+    /// When the message was read from the socket.
+    #[must_use]
+    pub fn received_at(&self) -> Instant {
+        self.batch.received_at
+    }
+
+    /// Position of the message in its stream, counted from 0.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.batch.first + self.index as u64
+    }
+
+    /// What `decode` makes of the message, or what an earlier call for the same `T` made of it.
+    pub(crate) fn decoded<T: Send + Sync + 'static>(
+        &self,
+        decode: impl FnOnce() -> Result<T, DecodeError>,
+    ) -> Result<Arc<T>, DecodeError> {
+        self.batch.cells()[self.index].get_or_init(|| decode().map(Arc::new)).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_is_decoded_once() {
+        let batch = Batch::new(7, vec!["a".into(), "b".into()], Instant::now());
+        let entry = Entry::new(&batch, 1);
+        assert_eq!((entry.seq(), batch.end()), (8, 9));
+        for expected in [1_u8, 1] {
+            // The second closure's answer is not used.
+            let decoded = entry.decoded(|| Ok(expected)).unwrap();
+            assert_eq!(*decoded, 1);
+        }
+        let other = entry.decoded(|| Ok(String::from("b"))).unwrap();
+        assert_eq!(*other, "b");
+        let first = entry.decoded::<u8>(|| unreachable!()).unwrap();
+        assert!(Arc::ptr_eq(&first, &entry.decoded::<u8>(|| unreachable!()).unwrap()));
+    }
+}

@@ -1,0 +1,297 @@
+//! Values a user may set. Collaborators (protocol, transport, runtime) go to the
+//! [`WsManagerBuilder`](crate::WsManagerBuilder).
+
+mod limits;
+mod retry;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+pub use limits::Limits;
+pub(crate) use retry::Backoff;
+pub use retry::{FirstRetry, RetryPolicy};
+
+/// Settings of a [`WsManager`](crate::WsManager).
+///
+/// Write only what differs: fields are added in minor releases, so a literal ends with
+/// `..Config::default()`. Durations above ten years count as ten years, so [`Duration::MAX`] stands
+/// for "never". `docs/defaults.md` gives the reason for every default.
+///
+/// ```
+/// use std::time::Duration;
+/// use wsmux::{Config, RetryPolicy};
+///
+/// let literal = Config { linger: Duration::from_secs(5), ..Config::default() };
+/// let fluent = Config::default().linger(Duration::from_secs(5));
+/// assert_eq!(literal, fluent);
+///
+/// // A bot that is to outlast a venue's maintenance.
+/// let bot = Config::default().retry(RetryPolicy::forever());
+/// # let _ = bot;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Messages kept per stream for readers that fall behind. Default 1024; at least 1.
+    pub buffer: usize,
+    /// Bytes of messages kept per stream for readers that fall behind. Default 16 MiB; at least 1.
+    /// The latest message is kept whatever its size.
+    pub buffer_bytes: usize,
+    /// Longest time a close handshake may take, and longest time that
+    /// [`shutdown`](crate::WsManager::shutdown) waits. Default 2 s.
+    pub close_timeout: Duration,
+    /// Longest time from the start of a dial to an open WebSocket: DNS, TCP, TLS and upgrade
+    /// together. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Reconnect a stream that has had no message for this long. Default `None`: quiet streams are
+    /// normal, and a dead socket is found by the [heartbeat](Self::heartbeat).
+    pub data_timeout: Option<Duration>,
+    /// Liveness checks on an open socket.
+    pub heartbeat: Heartbeat,
+    /// Longest time from an open WebSocket to the server's word that a name is joined. Default 10 s.
+    pub join_timeout: Duration,
+    /// What may be opened and kept.
+    pub limits: Limits,
+    /// How long a stream stays open with neither readers nor leases. Default zero: close at once.
+    pub linger: Duration,
+    /// A joined stream without a message for this long is reported as
+    /// [`quiet`](crate::StreamInfo::quiet). Default 2 min.
+    pub quiet_after: Duration,
+    /// How lost connections are retried.
+    pub retry: RetryPolicy,
+    /// Longest time between two looks of the sweeper for streams to close. Default 60 s. It sleeps
+    /// until the next stream is due, so this bounds nothing but surprises such as a clock that
+    /// stood still.
+    pub sweep_interval: Duration,
+    /// A write that the kernel does not take for this long ends its connection. Default 10 s.
+    pub write_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            buffer: 1024,
+            buffer_bytes: 16 * 1024 * 1024,
+            close_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(10),
+            data_timeout: None,
+            heartbeat: Heartbeat::default(),
+            join_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            linger: Duration::ZERO,
+            quiet_after: Duration::from_secs(120),
+            retry: RetryPolicy::default(),
+            sweep_interval: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($field:ident: $type:ty,)*) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($field), "`](field@Self::", stringify!($field), ").")]
+            #[must_use]
+            pub fn $field(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )*
+    };
+}
+
+impl Config {
+    /// Settings for connections that are kept between uses: linger 5 min, heartbeat every 30 s,
+    /// quiet after 2 min.
+    #[must_use]
+    pub fn persistent() -> Self {
+        Self {
+            heartbeat: Heartbeat { interval: Duration::from_secs(30), ..Heartbeat::default() },
+            linger: Duration::from_secs(300),
+            quiet_after: Duration::from_secs(120),
+            ..Self::default()
+        }
+    }
+
+    setters! {
+        buffer: usize,
+        buffer_bytes: usize,
+        close_timeout: Duration,
+        connect_timeout: Duration,
+        data_timeout: Option<Duration>,
+        heartbeat: Heartbeat,
+        join_timeout: Duration,
+        limits: Limits,
+        linger: Duration,
+        quiet_after: Duration,
+        retry: RetryPolicy,
+        sweep_interval: Duration,
+        write_timeout: Duration,
+    }
+
+    /// The settings that hold for a stream without settings of its own.
+    pub(crate) fn stream(&self) -> StreamConfig {
+        StreamConfig {
+            buffer: self.buffer,
+            buffer_bytes: self.buffer_bytes,
+            data_timeout: self.data_timeout,
+            linger: self.linger,
+            quiet_after: self.quiet_after,
+        }
+    }
+
+    /// Checks the values, and caps durations so that no deadline can overflow.
+    pub(crate) fn validated(mut self) -> Result<Self, ConfigError> {
+        self.stream().validated()?;
+        self.retry.validate()?;
+        self.limits.validate()?;
+        positive("close_timeout", self.close_timeout)?;
+        positive("connect_timeout", self.connect_timeout)?;
+        positive("heartbeat.interval", self.heartbeat.interval)?;
+        positive("heartbeat.timeout", self.heartbeat.timeout)?;
+        positive("join_timeout", self.join_timeout)?;
+        positive("sweep_interval", self.sweep_interval)?;
+        positive("write_timeout", self.write_timeout)?;
+        for duration in [
+            &mut self.close_timeout,
+            &mut self.connect_timeout,
+            &mut self.heartbeat.interval,
+            &mut self.heartbeat.timeout,
+            &mut self.join_timeout,
+            &mut self.linger,
+            &mut self.quiet_after,
+            &mut self.retry.base_delay,
+            &mut self.retry.max_delay,
+            &mut self.retry.min_delay,
+            &mut self.retry.reset_after,
+            &mut self.sweep_interval,
+            &mut self.write_timeout,
+        ] {
+            *duration = (*duration).min(NEVER);
+        }
+        self.data_timeout = self.data_timeout.map(|timeout| timeout.min(NEVER));
+        Ok(self)
+    }
+}
+
+/// Settings of one stream, set with [`WsManagerBuilder::stream`](crate::WsManagerBuilder::stream);
+/// those of [`Config`] hold for what is left alone.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StreamConfig {
+    /// See [`Config::buffer`](field@Config::buffer).
+    pub buffer: usize,
+    /// See [`Config::buffer_bytes`](field@Config::buffer_bytes).
+    pub buffer_bytes: usize,
+    /// See [`Config::data_timeout`](field@Config::data_timeout).
+    pub data_timeout: Option<Duration>,
+    /// See [`Config::linger`](field@Config::linger).
+    pub linger: Duration,
+    /// See [`Config::quiet_after`](field@Config::quiet_after).
+    pub quiet_after: Duration,
+}
+
+impl StreamConfig {
+    pub(crate) fn validated(mut self) -> Result<Self, ConfigError> {
+        at_least_one("buffer", self.buffer)?;
+        at_least_one("buffer_bytes", self.buffer_bytes)?;
+        if let Some(timeout) = self.data_timeout {
+            positive("data_timeout", timeout)?;
+        }
+        self.data_timeout = self.data_timeout.map(|timeout| timeout.min(NEVER));
+        self.linger = self.linger.min(NEVER);
+        self.quiet_after = self.quiet_after.min(NEVER);
+        Ok(self)
+    }
+}
+
+/// When to ping, and when to call a silent socket dead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Heartbeat {
+    /// A ping is sent after this much silence. Default 20 s.
+    pub interval: Duration,
+    /// A socket that stays silent for this much longer is dead. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
+    }
+}
+
+/// What stands for "never": far enough off, and near enough that no sum of instants overflows.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Why a [`Config`] cannot work.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `low` is above `high`.
+    OutOfOrder {
+        /// The setting that must not be above the other.
+        low: &'static str,
+        /// The setting that must not be below the other.
+        high: &'static str,
+    },
+    /// The setting is zero, which would do nothing or never succeed.
+    Zero {
+        /// The setting.
+        setting: &'static str,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfOrder { low, high } => {
+                write!(f, "`{low}` is above `{high}`: set `{high}` to at least `{low}`")
+            }
+            Self::Zero { setting } => write!(f, "`{setting}` is zero: set it to at least 1"),
+        }
+    }
+}
+
+impl StdError for ConfigError {}
+
+fn at_least_one(setting: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value == 0 { Err(ConfigError::Zero { setting }) } else { Ok(()) }
+}
+
+fn positive(setting: &'static str, value: Duration) -> Result<(), ConfigError> {
+    if value.is_zero() { Err(ConfigError::Zero { setting }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Config::default().validated().is_ok());
+        assert!(Config::persistent().validated().is_ok());
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_with_what_would() {
+        let refused = |config: Config| config.validated().unwrap_err().to_string();
+        assert_eq!(refused(Config::default().buffer(0)), "`buffer` is zero: set it to at least 1");
+        assert!(refused(Config::default().buffer_bytes(0)).contains("buffer_bytes"));
+        assert!(refused(Config::default().connect_timeout(Duration::ZERO)).contains("connect"));
+        assert!(refused(Config::default().data_timeout(Some(Duration::ZERO))).contains("data"));
+        let retry = RetryPolicy { max_delay: Duration::from_millis(1), ..RetryPolicy::default() };
+        let text = refused(Config::default().retry(retry));
+        assert!(text.contains("`max_delay`") && text.contains("`base_delay`"), "{text}");
+        let limits = Limits { max_connections: 0, ..Limits::default() };
+        assert!(refused(Config::default().limits(limits)).contains("max_connections"));
+    }
+
+    #[test]
+    fn never_is_a_long_time_and_no_overflow() {
+        let config = Config::default().linger(Duration::MAX).data_timeout(Some(Duration::MAX));
+        let config = config.validated().unwrap();
+        let now = tokio::time::Instant::now();
+        assert!(now.checked_add(config.linger).is_some());
+        assert_eq!(config.data_timeout, Some(NEVER));
+    }
+}

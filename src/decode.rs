@@ -1,0 +1,232 @@
+//! From a [`Message`] to the reader's type.
+
+use std::any::type_name;
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::batch::Entry;
+use crate::message::{Message, Text};
+
+/// A type that can be read from a [`Message`].
+///
+/// | subscribe to | and read |
+/// |---|---|
+/// | any `T: DeserializeOwned` | the message as JSON, parsed by this reader |
+/// | [`Message`] | the message as it came, without a copy |
+/// | [`Text`] | the text of a text message, without a copy |
+/// | [`Shared<T>`] | `T`, parsed once per message for all readers of `Shared<T>` |
+/// | [`Stamped<T>`] | `T` with the time of its arrival and its position |
+///
+/// Implement it for a type that does not implement `Deserialize` to read another encoding. It runs
+/// on the reader's task, when the reader asks for its next item.
+///
+/// ```
+/// use wsmux::{DecodeError, FromMessage, Message};
+///
+/// struct Tick(u64);
+///
+/// impl FromMessage for Tick {
+///     fn from_message(message: Message) -> Result<Self, DecodeError> {
+///         match message.as_bytes().try_into() {
+///             Ok(bytes) => Ok(Self(u64::from_be_bytes(bytes))),
+///             Err(e) => Err(DecodeError::new(e, message)),
+///         }
+///     }
+/// }
+/// ```
+pub trait FromMessage: Sized {
+    /// Reads `Self` from `message`.
+    ///
+    /// # Errors
+    ///
+    /// When the message is not what `Self` is read from. The reader sees it as
+    /// [`StreamError::Decode`](crate::StreamError::Decode), and its stream goes on.
+    fn from_message(message: Message) -> Result<Self, DecodeError>;
+
+    /// Reads `Self` from a message in its place.
+    #[doc(hidden)]
+    fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        Self::from_message(entry.message().clone())
+    }
+}
+
+impl<T: DeserializeOwned> FromMessage for T {
+    fn from_message(message: Message) -> Result<Self, DecodeError> {
+        serde_json::from_slice(message.as_bytes()).map_err(|e| DecodeError::of::<T>(e, message))
+    }
+
+    fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        let message = entry.message();
+        serde_json::from_slice(message.as_bytes())
+            .map_err(|e| DecodeError::of::<T>(e, message.clone()))
+    }
+}
+
+impl FromMessage for Message {
+    fn from_message(message: Message) -> Result<Self, DecodeError> {
+        Ok(message)
+    }
+}
+
+impl FromMessage for Text {
+    fn from_message(message: Message) -> Result<Self, DecodeError> {
+        match message {
+            Message::Text(text) => Ok(text),
+            Message::Binary(_) => Err(DecodeError::of::<Self>("the message is binary", message)),
+        }
+    }
+}
+
+/// A value parsed once per message, however many readers of `Shared<T>` a stream has.
+///
+/// The first reader to reach a message parses it, on its own task; the others get the same
+/// [`Arc`]. Worth it from the second reader on.
+#[derive(Debug)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    /// The value's `Arc`.
+    #[must_use]
+    pub fn into_arc(self) -> Arc<T> {
+        self.0
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: FromMessage + Send + Sync + 'static> FromMessage for Shared<T> {
+    fn from_message(message: Message) -> Result<Self, DecodeError> {
+        T::from_message(message).map(|value| Self(Arc::new(value)))
+    }
+
+    fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        entry.decoded(|| T::from_entry(entry)).map(Self)
+    }
+}
+
+/// A value with the time of its arrival and its position in the stream.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stamped<T> {
+    /// When the message was read from the socket. Messages that arrive in one read share it.
+    pub received_at: Instant,
+    /// Position of the message in its stream. Consecutive messages have consecutive positions;
+    /// what this reader missed by [lagging](crate::Gap::Lagged) is the difference.
+    pub seq: u64,
+    /// The value.
+    pub value: T,
+}
+
+impl<T: FromMessage> FromMessage for Stamped<T> {
+    /// Without a place in a stream, the value counts as received now, at position 0.
+    fn from_message(message: Message) -> Result<Self, DecodeError> {
+        let value = T::from_message(message)?;
+        Ok(Self { received_at: Instant::now(), seq: 0, value })
+    }
+
+    fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        let value = T::from_entry(entry)?;
+        Ok(Self { received_at: entry.received_at(), seq: entry.seq(), value })
+    }
+}
+
+/// A message that is not what the reader asked for.
+#[derive(Clone)]
+pub struct DecodeError(Arc<Inner>);
+
+struct Inner {
+    message: Message,
+    source: Box<dyn StdError + Send + Sync>,
+    wanted: Option<&'static str>,
+}
+
+impl DecodeError {
+    /// Wraps the decoder's error together with the message it choked on.
+    pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>, message: Message) -> Self {
+        Self(Arc::new(Inner { message, source: source.into(), wanted: None }))
+    }
+
+    fn of<T>(source: impl Into<Box<dyn StdError + Send + Sync>>, message: Message) -> Self {
+        let wanted = Some(type_name::<T>());
+        Self(Arc::new(Inner { message, source: source.into(), wanted }))
+    }
+
+    /// The message as it was received.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.0.message
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.wanted {
+            Some(wanted) if wanted == type_name::<String>() => {
+                f.write_str("cannot read the message: `String` is read as JSON; use `Text`")
+            }
+            Some(wanted) => write!(f, "cannot read the message as `{wanted}`"),
+            None => f.write_str("cannot read the message"),
+        }
+    }
+}
+
+impl fmt::Debug for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Messages may be megabytes; a debugging print must not be.
+        let bytes = self.0.message.as_bytes();
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]);
+        f.debug_struct("DecodeError")
+            .field("wanted", &self.0.wanted)
+            .field("source", &self.0.source)
+            .field("len", &bytes.len())
+            .field("start", &start)
+            .finish()
+    }
+}
+
+impl StdError for DecodeError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_that_is_not_json_names_the_way_out() {
+        let e = String::from_message("plain".into()).unwrap_err();
+        assert!(e.to_string().contains("use `Text`"), "{e}");
+        assert!(e.source().is_some());
+        assert_eq!(&*Text::from_message("plain".into()).unwrap(), "plain");
+    }
+
+    #[test]
+    fn text_is_not_binary() {
+        assert!(Text::from_message(Message::binary(vec![1])).is_err());
+    }
+
+    #[test]
+    fn a_print_of_an_error_is_short() {
+        let e = u8::from_message("x".repeat(1 << 20).into()).unwrap_err();
+        assert!(format!("{e:?}").len() < 1000);
+    }
+}

@@ -1,0 +1,293 @@
+//! One error type per audience.
+//!
+//! | who sees it | type | when |
+//! |---|---|---|
+//! | who builds a manager | [`BuildError`] | at once |
+//! | who calls `subscribe` | [`SubscribeError`] | at once, nothing was opened |
+//! | who reads a subscription | [`StreamError`] | in its place between messages |
+//! | who writes a transport | [`TransportError`] | a socket failed |
+//!
+//! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
+//! [`UrlError`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::ConfigError;
+use crate::decode::DecodeError;
+use crate::message::Text;
+use crate::name::InvalidName;
+use crate::protocol::{DialError, DisconnectReason, UrlError};
+use crate::transport::TransportError;
+
+/// Why a [`WsManager`](crate::WsManager) could not be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting cannot work.
+    Config(ConfigError),
+    /// Settings are for a stream whose name is not one.
+    Name(InvalidName),
+    /// The base is not a WebSocket URL.
+    Url(UrlError),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(e) => write!(f, "invalid configuration: {e}"),
+            Self::Name(e) => write!(f, "invalid stream name: {e}"),
+            Self::Url(e) => write!(f, "invalid URL: {e}"),
+        }
+    }
+}
+
+impl StdError for BuildError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Config(e) => Some(e),
+            Self::Name(e) => Some(e),
+            Self::Url(e) => Some(e),
+        }
+    }
+}
+
+impl From<ConfigError> for BuildError {
+    fn from(e: ConfigError) -> Self {
+        Self::Config(e)
+    }
+}
+
+impl From<UrlError> for BuildError {
+    fn from(e: UrlError) -> Self {
+        Self::Url(e)
+    }
+}
+
+/// Why [`subscribe`](crate::WsManager::subscribe) was refused. Nothing was opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// All connections that [`Limits::max_connections`](crate::Limits) allows are in use.
+    ConnectionLimit {
+        /// The limit.
+        max: usize,
+    },
+    /// The name is not valid, or not one of the protocol's.
+    InvalidName(InvalidName),
+    /// No Tokio runtime is running on this thread, and the builder was given none.
+    NoRuntime,
+    /// The manager has been shut down.
+    Shutdown,
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConnectionLimit { max } => write!(
+                f,
+                "all {max} connections are in use: drop a subscription or raise \
+                 `limits.max_connections`"
+            ),
+            Self::InvalidName(e) => write!(f, "invalid stream name: {e}"),
+            Self::NoRuntime => {
+                f.write_str("no tokio runtime: call inside one, or `builder.runtime(handle)`")
+            }
+            Self::Shutdown => f.write_str("the manager has been shut down: build a new one"),
+        }
+    }
+}
+
+impl StdError for SubscribeError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::InvalidName(e) => Some(e),
+            Self::ConnectionLimit { .. } | Self::NoRuntime | Self::Shutdown => None,
+        }
+    }
+}
+
+impl From<InvalidName> for SubscribeError {
+    fn from(e: InvalidName) -> Self {
+        Self::InvalidName(e)
+    }
+}
+
+/// What a [`Subscription`](crate::Subscription) yields instead of a message.
+///
+/// An error is a notice in its place, not the end: the stream goes on after everything but
+/// [`Closed`](Self::Closed).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The stream is over. `None` follows.
+    Closed(CloseReason),
+    /// A message could not be read as the type subscribed to.
+    Decode(DecodeError),
+    /// Messages may be missing here.
+    Gap(Gap),
+}
+
+impl StreamError {
+    /// Whether the stream ends here.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(reason) => write!(f, "stream closed: {reason}"),
+            Self::Decode(e) => fmt::Display::fmt(e, f),
+            Self::Gap(gap) => fmt::Display::fmt(gap, f),
+        }
+    }
+}
+
+impl StdError for StreamError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Closed(reason) => reason.source(),
+            Self::Decode(e) => e.source(),
+            Self::Gap(_) => None,
+        }
+    }
+}
+
+/// A break in continuity: messages are, or may be, missing where it stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// This reader fell behind, and `missed` messages were overwritten before it came.
+    Lagged {
+        /// How many messages were lost, exactly. Gaps are not counted.
+        missed: u64,
+    },
+    /// The socket was lost and replaced, or the server ended the stream and it was joined again.
+    Reconnected {
+        /// Time from the last frame heard on the old socket to the join on the new one. Where this
+        /// reader lagged over several breaks, their sum.
+        down_for: Duration,
+        /// Why the old socket was lost. Where this reader lagged over several breaks, the last.
+        reason: DisconnectReason,
+    },
+    /// The feed's own numbers show that messages are missing.
+    Sequence {
+        /// How many, if the numbers tell.
+        missed: Option<u64>,
+    },
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lagged { missed } => write!(f, "gap: the reader lagged and missed {missed}"),
+            Self::Reconnected { down_for, reason } => {
+                write!(f, "gap: reconnected after {down_for:.1?} ({reason})")
+            }
+            Self::Sequence { missed: Some(missed) } => write!(f, "gap: the feed skipped {missed}"),
+            Self::Sequence { missed: None } => f.write_str("gap: the feed skipped messages"),
+        }
+    }
+}
+
+/// Why a stream ended for good.
+///
+/// The stream may be [subscribed to](crate::WsManager::subscribe) again; the first dial then waits
+/// out what the last failure earned.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The connection's task was cut off: its runtime was shut down, or it panicked.
+    Aborted,
+    /// The connection failed in a way that retrying cannot mend.
+    Fatal(Arc<TransportError>),
+    /// The protocol could not say what to dial.
+    NoRequest(Arc<DialError>),
+    /// The server refused this stream.
+    Rejected {
+        /// The server's words.
+        reason: Text,
+    },
+    /// The [`RetryPolicy`](crate::RetryPolicy) gave up.
+    RetriesExhausted {
+        /// Attempts that failed since the connection was last stable, the first one included.
+        attempts: u32,
+        /// How the last attempt failed.
+        last: Arc<TransportError>,
+    },
+    /// The manager was shut down.
+    Shutdown,
+    /// The server refused the credentials.
+    Unauthorized(Arc<TransportError>),
+    /// Nobody was reading any more. Never seen by a reader.
+    Unused,
+}
+
+impl CloseReason {
+    /// One word out of a closed set, for the labels of metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::Fatal(_) => "fatal",
+            Self::NoRequest(_) => "no_request",
+            Self::Rejected { .. } => "rejected",
+            Self::RetriesExhausted { .. } => "retries_exhausted",
+            Self::Shutdown => "shutdown",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Unused => "unused",
+        }
+    }
+
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Fatal(e) | Self::Unauthorized(e) | Self::RetriesExhausted { last: e, .. } => {
+                Some(&**e)
+            }
+            Self::NoRequest(e) => Some(&**e),
+            Self::Aborted | Self::Rejected { .. } | Self::Shutdown | Self::Unused => None,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted => {
+                f.write_str("its task was cut off: the runtime was shut down, or a panic")
+            }
+            Self::Fatal(e) => write!(f, "retrying cannot mend this: {e}"),
+            Self::NoRequest(e) => fmt::Display::fmt(e, f),
+            Self::Rejected { reason } => write!(f, "rejected by the server: {reason}"),
+            Self::RetriesExhausted { attempts, last } => {
+                write!(f, "gave up after {attempts} failed attempts, the last: {last}")
+            }
+            Self::Shutdown => f.write_str("the manager was shut down"),
+            Self::Unauthorized(e) => write!(f, "the server refused the credentials: {e}"),
+            Self::Unused => f.write_str("nobody was reading"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_names_the_way_out_and_its_cause() {
+        let e = BuildError::from(UrlError::Scheme);
+        assert!(e.to_string().contains("wss://host/path") && e.source().is_some());
+        assert!(SubscribeError::NoRuntime.to_string().contains("builder.runtime(handle)"));
+        let io = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let last = Arc::new(TransportError::from(io));
+        let closed = CloseReason::RetriesExhausted { attempts: 11, last };
+        let e = StreamError::Closed(closed);
+        assert!(e.to_string().contains("connection refused"), "{e}");
+        assert!(e.source().unwrap().source().is_some());
+    }
+}

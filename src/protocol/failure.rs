@@ -1,0 +1,181 @@
+//! What can go wrong with a socket, and what is to be done about it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::Response;
+use crate::message::Text;
+
+/// Why a socket was lost or could not be opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The server's certificate is not valid: unknown issuer, other name, expired, not yet valid.
+    Certificate,
+    /// The server sent a close frame.
+    Closed {
+        /// The close code (RFC 6455 §7.4), if it gave one.
+        code: Option<u16>,
+        /// Its words, at most 123 bytes, without control characters.
+        reason: Text,
+    },
+    /// The WebSocket was not open within [`Config::connect_timeout`](crate::Config).
+    ConnectTimeout,
+    /// The stream had no message for [`Config::data_timeout`](crate::Config).
+    DataTimeout,
+    /// The host's name could not be resolved.
+    Dns,
+    /// The connection ended without a close frame.
+    Ended,
+    /// The server answered the handshake, but not with the WebSocket that was asked for.
+    Handshake,
+    /// Nothing was heard for the heartbeat's interval, nor for its timeout after a ping.
+    HeartbeatTimeout,
+    /// The server answered the handshake with an HTTP status.
+    Http {
+        /// The status.
+        status: u16,
+    },
+    /// Reading or writing failed, or the connection could not be made.
+    Io(io::ErrorKind),
+    /// The server did not confirm a name within [`Config::join_timeout`](crate::Config).
+    JoinTimeout,
+    /// A message was larger than [`Limits::max_message`](crate::Limits).
+    MessageTooLarge,
+    /// What was said on the socket could not go on, says the protocol.
+    Protocol,
+    /// What came was no WebSocket: invalid frames, or text that is not UTF-8.
+    ProtocolViolation,
+    /// The server ended this stream, and left the socket open.
+    StreamEnded,
+    /// TLS could not be set up, for another reason than the certificate.
+    Tls,
+    /// The kernel took nothing for [`Config::write_timeout`](crate::Config).
+    WriteTimeout,
+}
+
+impl DisconnectReason {
+    /// A close frame's code and reason, cleaned of what does not belong into a log.
+    #[must_use]
+    pub fn closed(code: Option<u16>, reason: &str) -> Self {
+        let clean: String = reason.chars().filter(|c| !c.is_control()).collect();
+        let mut end = clean.len().min(123); // RFC 6455 §5.5
+        while !clean.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self::Closed { code, reason: clean[..end].into() }
+    }
+
+    /// One word out of a closed set, for the labels of metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Closed { .. } => "closed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::DataTimeout => "data_timeout",
+            Self::Dns => "dns",
+            Self::Ended => "ended",
+            Self::Handshake => "handshake",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::Http { .. } => "http",
+            Self::Io(_) => "io",
+            Self::JoinTimeout => "join_timeout",
+            Self::MessageTooLarge => "message_too_large",
+            Self::Protocol => "protocol",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::StreamEnded => "stream_ended",
+            Self::Tls => "tls",
+            Self::WriteTimeout => "write_timeout",
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate => f.write_str("the server's certificate is not valid"),
+            Self::Closed { code, reason } => {
+                f.write_str("closed by the server")?;
+                code.map_or(Ok(()), |code| write!(f, " with code {code}"))?;
+                if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+            }
+            Self::ConnectTimeout => f.write_str("no connection within the connect timeout"),
+            Self::DataTimeout => f.write_str("no message within the data timeout"),
+            Self::Dns => f.write_str("the host's name cannot be resolved"),
+            Self::Ended => f.write_str("the connection ended without a close frame"),
+            Self::Handshake => f.write_str("the server's handshake is not the one asked for"),
+            Self::HeartbeatTimeout => f.write_str("no sign of life within the heartbeat timeout"),
+            Self::Http { status } => write!(f, "the server answered with HTTP status {status}"),
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::JoinTimeout => f.write_str("no word about the stream within the join timeout"),
+            Self::MessageTooLarge => f.write_str("a message was larger than the limit"),
+            Self::Protocol => f.write_str("the protocol gave the connection up"),
+            Self::ProtocolViolation => f.write_str("the server broke the WebSocket protocol"),
+            Self::StreamEnded => f.write_str("the server ended the stream"),
+            Self::Tls => f.write_str("TLS could not be set up"),
+            Self::WriteTimeout => f.write_str("nothing could be written within the write timeout"),
+        }
+    }
+}
+
+/// A failure, as [`Protocol::classify`](super::Protocol::classify) sees it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Failure<'a> {
+    /// What happened.
+    pub reason: &'a DisconnectReason,
+    /// The server's answer, where it refused the handshake.
+    pub response: Option<&'a Response>,
+}
+
+impl<'a> Failure<'a> {
+    /// A failure: for tests of a protocol.
+    #[must_use]
+    pub fn new(reason: &'a DisconnectReason, response: Option<&'a Response>) -> Self {
+        Self { reason, response }
+    }
+}
+
+/// What is to be done about a failure.
+///
+/// | failure | the engine's verdict |
+/// |---|---|
+/// | refused, reset, timeout, DNS, TLS, HTTP 408, 425, 5xx, other close codes | [`Retry`](Self::Retry) |
+/// | close 1008 | `RetryAfter` 5 s |
+/// | close 1012, 1013 | `RetryAfter` 5 s |
+/// | `Retry-After` with any status that is retried | `RetryAfter` that, at most 10 min |
+/// | HTTP 429, 418 | `RetryAfter` that or the policy's longest delay, for the whole host |
+/// | close 1002, 1003, 1007, 1009, 1010, invalid frames | `Retry`; the third in a row [`Fatal`](Self::Fatal) |
+/// | a message above the limit | `Retry`; the second in a row `Fatal` |
+/// | HTTP 401, 403, close 4401, 4403 | [`NewToken`](Self::NewToken) |
+/// | other HTTP status, certificate, wrong handshake, close 3500–3999, 4500–4999 | `Fatal` |
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// No attempt will mend it: the streams are closed.
+    Fatal,
+    /// The credentials are refused: another attempt makes sense with a fresh token only.
+    NewToken,
+    /// Another attempt, after the backoff's next delay.
+    Retry,
+    /// Another attempt, after the backoff's next delay but not before this long.
+    RetryAfter(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_reason_is_cleaned_and_cut() {
+        let long = format!("a\r\nb\u{1b}[31m{}", "é".repeat(100));
+        let DisconnectReason::Closed { reason, .. } = DisconnectReason::closed(Some(1000), &long)
+        else {
+            unreachable!()
+        };
+        assert!(reason.starts_with("ab[31m"));
+        assert!(reason.len() <= 123 && !reason.chars().any(char::is_control));
+    }
+}

@@ -1,0 +1,168 @@
+//! What is said on a socket: where a stream lives, how to ask for it, whose message this is.
+//!
+//! A [`Protocol`] is stateless: it says which names may share a socket and what to dial for them.
+//! What is said on one open socket is a [`Session`]: it does no I/O, has no clock and no chance of
+//! its own, and speaks through [`Cx`]. *When* to join, retry or close, and who is listening, is the
+//! engine's business.
+//!
+//! [`Direct`] is the default, and the degenerate case: one socket per name, joined by its URL.
+
+mod direct;
+mod failure;
+mod request;
+mod session;
+mod url;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::name::{InvalidName, StreamName};
+
+pub use direct::Direct;
+pub use failure::{DisconnectReason, Failure, Verdict};
+pub use request::{Request, Response};
+pub(crate) use session::Outlet;
+pub use session::{Cx, Session, To, Transcript, Utterance};
+pub use url::{Url, UrlError};
+
+/// The language of a family of WebSocket endpoints.
+///
+/// Its methods are called on the engine's tasks and on the caller of `subscribe`, never under a
+/// lock. A panic in one is contained: it ends what it was called for.
+pub trait Protocol: Send + Sync + 'static {
+    /// The lane that `name` travels in. Names of equal lanes may share a socket.
+    ///
+    /// # Errors
+    ///
+    /// When the protocol has no stream of that name; nothing is opened then.
+    fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName>;
+
+    /// What to dial. Asked before each attempt.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to dial; it ends the streams of the lane.
+    fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError>;
+
+    /// What will be said on a socket that has just opened.
+    fn session(&self, dial: &Dial<'_>) -> Box<dyn Session>;
+
+    /// What one socket of `lane` may carry.
+    fn limits(&self, lane: &Lane) -> Limits {
+        let _ = lane;
+        Limits::default()
+    }
+
+    /// Overrules how the engine answers `failure`; `None` leaves it to the engine, whose table is
+    /// on [`Verdict`].
+    fn classify(&self, failure: &Failure<'_>) -> Option<Verdict> {
+        let _ = failure;
+        None
+    }
+}
+
+/// A group of names that may share sockets: equal lanes, same kind of socket.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Lane(Arc<str>);
+
+impl Lane {
+    /// The lane of this key. The key is the protocol's own; it may show up in logs.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// What one socket may carry.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Names per socket; further names get further sockets. `None`: no bound.
+    pub capacity: Option<usize>,
+    /// Names per call of [`Session::join`] and [`Session::leave`]. `None`: no bound.
+    pub batch: Option<usize>,
+}
+
+impl Limits {
+    /// Sets [`capacity`](field@Self::capacity). Zero counts as one.
+    #[must_use]
+    pub fn capacity(mut self, names: usize) -> Self {
+        self.capacity = Some(names);
+        self
+    }
+
+    /// Sets [`batch`](field@Self::batch). Zero counts as one.
+    #[must_use]
+    pub fn batch(mut self, names: usize) -> Self {
+        self.batch = Some(names);
+        self
+    }
+}
+
+/// An attempt to open a socket.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Dial<'a> {
+    /// Number of the attempt since the last stable connection, from 1.
+    pub attempt: u32,
+    /// The lane that the socket serves.
+    pub lane: &'a Lane,
+    /// The names wanted of it now.
+    pub names: &'a [StreamName],
+    /// The server's answer to the handshake; `None` while it is being made.
+    pub response: Option<&'a Response>,
+}
+
+impl<'a> Dial<'a> {
+    /// The first attempt at `names` of `lane`: for tests of a protocol.
+    #[must_use]
+    pub fn first(lane: &'a Lane, names: &'a [StreamName]) -> Self {
+        Self { attempt: 1, lane, names, response: None }
+    }
+}
+
+/// Why a [`Protocol`] has nothing to dial.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The protocol's own reason.
+    Protocol(Box<dyn StdError + Send + Sync>),
+    /// The URL it built is not one.
+    Url(UrlError),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Protocol(_) => "the protocol could not make a request",
+            Self::Url(_) => "the protocol made a request that has no valid URL",
+        })
+    }
+}
+
+impl StdError for DialError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Protocol(e) => Some(&**e),
+            Self::Url(e) => Some(e),
+        }
+    }
+}
+
+impl From<UrlError> for DialError {
+    fn from(e: UrlError) -> Self {
+        Self::Url(e)
+    }
+}

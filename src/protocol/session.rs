@@ -1,0 +1,272 @@
+//! What is said on one open socket, without I/O.
+//!
+//! A [`Session`] is told what happens and answers through [`Cx`]; it never waits. So it can be
+//! driven by arithmetic on one [`Instant`], without a runtime: see [`Transcript`].
+
+use std::fmt;
+use std::time::SystemTime;
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::time::Instant;
+
+use super::Verdict;
+use crate::message::Message;
+use crate::name::StreamName;
+
+/// What is said on one open socket.
+///
+/// A name is *joined* from the moment its session says so ([`Cx::joined`]); data for a name that is
+/// not joined reaches nobody. A session that answers nothing loses its socket at the deadlines for
+/// [`ready`](Cx::ready) and [`joined`](Cx::joined).
+pub trait Session: Send {
+    /// The socket is open. Joins wait until the session has called [`Cx::ready`], which the default
+    /// does at once.
+    fn open(&mut self, cx: &mut Cx<'_>) {
+        cx.ready();
+    }
+
+    /// Ask for `names`, and say [`Cx::joined`] for each once the server has confirmed it.
+    fn join(&mut self, names: &[StreamName], cx: &mut Cx<'_>);
+
+    /// Nobody listens to `names` any more.
+    fn leave(&mut self, names: &[StreamName], cx: &mut Cx<'_>);
+
+    /// A message came.
+    fn receive(&mut self, message: &Message, cx: &mut Cx<'_>);
+
+    /// When [`tick`](Self::tick) is to be called. Asked after every other call.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The [`deadline`](Self::deadline) has come.
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+}
+
+/// Whom something is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum To<'a> {
+    /// Every name that is joined on the socket.
+    All,
+    /// One name; may be borrowed from the message.
+    Name(&'a str),
+}
+
+/// A session's only way in and out.
+pub struct Cx<'a> {
+    now: Instant,
+    out: &'a mut dyn Outlet,
+    random: &'a mut SmallRng,
+    wall: SystemTime,
+}
+
+/// Where what a session says goes.
+pub(crate) trait Outlet {
+    fn data(&mut self, to: To<'_>, payload: Message);
+    fn ended(&mut self, name: &str);
+    fn failed(&mut self, verdict: Verdict, why: &str);
+    fn gap(&mut self, to: To<'_>, missed: Option<u64>);
+    fn joined(&mut self, name: &str);
+    fn push(&mut self, message: Message);
+    fn ready(&mut self);
+    fn rejected(&mut self, name: &str, why: &str);
+    fn unroutable(&mut self, message: &Message);
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(
+        now: Instant,
+        wall: SystemTime,
+        random: &'a mut SmallRng,
+        out: &'a mut dyn Outlet,
+    ) -> Self {
+        Self { now, out, random, wall }
+    }
+
+    /// The time, for everything that is measured.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The date, for everything that the server reads as one. It may jump.
+    #[must_use]
+    pub fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// Fills `bytes` at random: for ids and nonces, not for keys.
+    pub fn random(&mut self, bytes: &mut [u8]) {
+        self.random.fill_bytes(bytes);
+    }
+
+    /// Sends `message`.
+    pub fn push(&mut self, message: impl Into<Message>) {
+        self.out.push(message.into());
+    }
+
+    /// The socket is ready for joins. Names that the request's URL joins are joined by this.
+    pub fn ready(&mut self) {
+        self.out.ready();
+    }
+
+    /// `payload` is data for `to`.
+    pub fn data(&mut self, to: To<'_>, payload: Message) {
+        self.out.data(to, payload);
+    }
+
+    /// Messages for `to` are missing here, as the feed's own numbers show: `missed` of them, if
+    /// that can be told.
+    pub fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
+        self.out.gap(to, missed);
+    }
+
+    /// The server has confirmed `name`: its data is delivered from here on.
+    pub fn joined(&mut self, name: &str) {
+        self.out.joined(name);
+    }
+
+    /// The server refuses `name` for good, in its words `why`. The other names are not concerned.
+    pub fn rejected(&mut self, name: &str, why: &str) {
+        self.out.rejected(name, why);
+    }
+
+    /// The server has ended `name`: it is joined again after a delay.
+    pub fn ended(&mut self, name: &str) {
+        self.out.ended(name);
+    }
+
+    /// `message` is for nobody known: it is counted.
+    pub fn unroutable(&mut self, message: &Message) {
+        self.out.unroutable(message);
+    }
+
+    /// The socket is of no use any more, because of `why`, which must hold no secret.
+    pub fn failed(&mut self, verdict: Verdict, why: &str) {
+        self.out.failed(verdict, why);
+    }
+}
+
+impl fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cx").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Something that a session said.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Utterance {
+    /// See [`Cx::data`]; no name stands for [`To::All`].
+    Data(Option<String>, Message),
+    /// See [`Cx::ended`].
+    Ended(String),
+    /// See [`Cx::failed`].
+    Failed(Verdict, String),
+    /// See [`Cx::gap`]; no name stands for [`To::All`].
+    Gap(Option<String>, Option<u64>),
+    /// See [`Cx::joined`].
+    Joined(String),
+    /// See [`Cx::push`].
+    Push(Message),
+    /// See [`Cx::ready`].
+    Ready,
+    /// See [`Cx::rejected`].
+    Rejected(String, String),
+    /// See [`Cx::unroutable`].
+    Unroutable(Message),
+}
+
+/// What a session said, written down: for tests of a protocol.
+///
+/// ```
+/// use tokio::time::Instant;
+/// use wsmux::protocol::{Dial, Direct, Protocol as _, Transcript, Utterance};
+///
+/// let direct = Direct::new("wss://host/ws")?;
+/// let names = ["a".try_into()?];
+/// let lane = direct.lane(&names[0])?;
+/// let mut session = direct.session(&Dial::first(&lane, &names));
+///
+/// let mut said = Transcript::default();
+/// session.open(&mut said.cx(Instant::now()));
+/// session.receive(&"hello".into(), &mut said.cx(Instant::now()));
+/// assert_eq!(said.take(), [Utterance::Ready, Utterance::Data(None, "hello".into())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Transcript {
+    random: SmallRng,
+    said: Said,
+}
+
+#[derive(Debug, Default)]
+struct Said(Vec<Utterance>);
+
+impl Default for Transcript {
+    fn default() -> Self {
+        Self { random: SmallRng::seed_from_u64(0), said: Said::default() }
+    }
+}
+
+impl Transcript {
+    /// A way in and out that writes down what is said, at `now` and the start of 1970.
+    pub fn cx(&mut self, now: Instant) -> Cx<'_> {
+        Cx::new(now, SystemTime::UNIX_EPOCH, &mut self.random, &mut self.said)
+    }
+
+    /// What was said since the last call.
+    pub fn take(&mut self) -> Vec<Utterance> {
+        std::mem::take(&mut self.said.0)
+    }
+}
+
+impl To<'_> {
+    fn owned(self) -> Option<String> {
+        match self {
+            To::All => None,
+            To::Name(name) => Some(name.to_owned()),
+        }
+    }
+}
+
+impl Outlet for Said {
+    fn data(&mut self, to: To<'_>, payload: Message) {
+        self.0.push(Utterance::Data(to.owned(), payload));
+    }
+
+    fn ended(&mut self, name: &str) {
+        self.0.push(Utterance::Ended(name.to_owned()));
+    }
+
+    fn failed(&mut self, verdict: Verdict, why: &str) {
+        self.0.push(Utterance::Failed(verdict, why.to_owned()));
+    }
+
+    fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
+        self.0.push(Utterance::Gap(to.owned(), missed));
+    }
+
+    fn joined(&mut self, name: &str) {
+        self.0.push(Utterance::Joined(name.to_owned()));
+    }
+
+    fn push(&mut self, message: Message) {
+        self.0.push(Utterance::Push(message));
+    }
+
+    fn ready(&mut self) {
+        self.0.push(Utterance::Ready);
+    }
+
+    fn rejected(&mut self, name: &str, why: &str) {
+        self.0.push(Utterance::Rejected(name.to_owned(), why.to_owned()));
+    }
+
+    fn unroutable(&mut self, message: &Message) {
+        self.0.push(Utterance::Unroutable(message.clone()));
+    }
+}

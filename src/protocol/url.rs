@@ -1,0 +1,258 @@
+//! WebSocket URLs (RFC 6455 §3), taken apart once.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use data_encoding::BASE64;
+use http::HeaderValue;
+use http::uri::{Authority, Uri};
+
+/// A `ws://` or `wss://` URL.
+///
+/// User-info is not sent as part of the URL: it becomes an `Authorization: Basic` header (RFC
+/// 7617). A debugging print shows neither it nor the query.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Url {
+    authorization: Option<HeaderValue>,
+    host: String,
+    path: String,
+    port: u16,
+    query: Option<String>,
+    secure: bool,
+}
+
+impl Url {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    ///
+    /// When it is not an absolute `ws://` or `wss://` URL without a fragment.
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
+        if url.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let uri: Uri = url.parse().map_err(UrlError::Syntax)?;
+        let secure = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            Some(_) => return Err(UrlError::Scheme),
+            None => return Err(UrlError::Relative),
+        };
+        let authority = uri.authority().ok_or(UrlError::Relative)?;
+        let port = match (authority.port_u16(), secure) {
+            (Some(0), _) => return Err(UrlError::Port),
+            (Some(port), _) => port,
+            (None, _) if has_port(authority) => return Err(UrlError::Port),
+            (None, true) => 443,
+            (None, false) => 80,
+        };
+        if authority.host().is_empty() {
+            return Err(UrlError::Host);
+        }
+        Ok(Self {
+            authorization: authorization(authority)?,
+            host: authority.host().to_ascii_lowercase(),
+            path: if uri.path().is_empty() { "/".into() } else { uri.path().into() },
+            port,
+            query: uri.query().map(Into::into),
+            secure,
+        })
+    }
+
+    /// Whether the scheme is `wss`.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host in lower case; an IPv6 address has its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, or the scheme's default.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path; at least `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Host and port as one: what limits and pauses are counted by.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The value of the `Host` header: the port only where it is not the scheme's default.
+    #[must_use]
+    pub fn host_header(&self) -> String {
+        match (self.secure, self.port) {
+            (true, 443) | (false, 80) => self.host.clone(),
+            _ => self.origin(),
+        }
+    }
+
+    /// Path and query: what the request line asks for.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// The header that stands for the URL's user-info.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// Whether both have the same scheme, host and port.
+    #[must_use]
+    pub fn same_origin(&self, other: &Self) -> bool {
+        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
+    /// The same origin and credentials with another path and query.
+    pub(super) fn with_target(&self, path: String, query: Option<String>) -> Self {
+        Self { path, query, ..self.clone() }
+    }
+}
+
+impl fmt::Display for Url {
+    /// Scheme, host, port and path. The query may hold a token and is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let query = if self.query.is_some() { "?***" } else { "" };
+        write!(f, "{scheme}://{}{}{query}", self.host_header(), self.path)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whether something stands where a port would.
+fn has_port(authority: &Authority) -> bool {
+    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
+    after_user.len() > authority.host().len()
+}
+
+fn authorization(authority: &Authority) -> Result<Option<HeaderValue>, UrlError> {
+    let Some((user_info, _)) = authority.as_str().rsplit_once('@') else {
+        return Ok(None);
+    };
+    let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+    let mut credentials: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
+    credentials.push(b':');
+    credentials.extend(percent_encoding::percent_decode_str(password));
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&credentials)))
+        .map_err(|_| UrlError::UserInfo)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Why a string is not the URL of a WebSocket.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It has a fragment, which RFC 6455 §3 forbids.
+    Fragment,
+    /// It names no host.
+    Host,
+    /// The stream's name changed more of the URL than its own place.
+    NameEscapes,
+    /// `{name}` stands outside of path and query.
+    NamePlace,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// It has no scheme or no host.
+    Relative,
+    /// The scheme is neither `ws` nor `wss`.
+    Scheme,
+    /// It is no URL at all.
+    Syntax(http::uri::InvalidUri),
+    /// The user-info cannot be sent.
+    UserInfo,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fragment => "a WebSocket URL has no fragment: remove `#` and what follows",
+            Self::Host => "the URL has no host: write `wss://host/path`",
+            Self::NameEscapes => "the stream's name would change the host or the path of the URL",
+            Self::NamePlace => "`{name}` may stand in the path or the query, not before them",
+            Self::Port => "the port is not a number from 1 to 65535",
+            Self::Relative => "the URL is not absolute: write `wss://host/path`",
+            Self::Scheme => "the scheme is neither `ws` nor `wss`: write `wss://host/path`",
+            Self::Syntax(_) => "this is not a URL: write `wss://host/path`",
+            Self::UserInfo => "user name and password cannot be sent",
+        })
+    }
+}
+
+impl StdError for UrlError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Syntax(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let url = Url::parse("wss://Stream.Binance.com:9443/ws?x=1").unwrap();
+        assert!(url.is_secure());
+        assert_eq!(url.origin(), "stream.binance.com:9443");
+        assert_eq!(url.host_header(), "stream.binance.com:9443");
+        assert_eq!(url.target(), "/ws?x=1");
+        let url = Url::parse("ws://[::1]").unwrap();
+        assert_eq!((url.origin().as_str(), url.target().as_str()), ("[::1]:80", "/"));
+        assert_eq!(url.host_header(), "[::1]");
+        assert_eq!(Url::parse("ws://h?x=1").unwrap().target(), "/?x=1");
+    }
+
+    #[test]
+    fn what_is_no_websocket_url_is_refused_with_what_would_be_right() {
+        let refused = |url: &str| Url::parse(url).unwrap_err().to_string();
+        assert!(refused("https://host/").contains("`wss://host/path`"));
+        assert!(refused("host/path").contains("`wss://host/path`"));
+        assert!(refused("/path").contains("not absolute"));
+        assert!(refused("ws://host/#x").contains("fragment"));
+        assert!(refused("ws://host:0/").contains("65535"));
+        assert!(refused("ws://host:99999/").contains("65535"));
+        for bad in ["", "ws://", "ws:///x", "ws://:80/", "ws://a b/", "ws://host/\r\nX: y"] {
+            assert!(Url::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn user_info_becomes_a_header_and_is_not_shown() {
+        let url = Url::parse("wss://ann:s%40fe@host/ws?token=canary").unwrap();
+        let header = url.authorization().unwrap();
+        assert_eq!(header, "Basic YW5uOnNAZmU=");
+        assert!(header.is_sensitive());
+        assert_eq!(format!("{url} {url:?}"), "wss://host/ws?*** wss://host/ws?***");
+        assert_eq!(url.host(), "host");
+    }
+}

@@ -1,0 +1,172 @@
+//! How bytes move: opening a socket, and the frames on it.
+//!
+//! [`Transport`] is what an implementor writes, with an ordinary `async fn`. The rest of the crate
+//! holds a `dyn` form of it, so that no type parameter reaches [`WsManager`](crate::WsManager); one
+//! virtual call per read is nothing next to a system call.
+
+mod socket;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
+
+use crate::message::{Message, Text};
+use crate::protocol::{DisconnectReason, Request, Response};
+
+pub use socket::Frames;
+
+/// Opens sockets.
+pub trait Transport: Send + Sync + 'static {
+    /// The socket this transport opens.
+    type Socket: Socket;
+
+    /// Opens a socket as `request` says. Dropping the future abandons the attempt; the engine does
+    /// so at [`Config::connect_timeout`](crate::Config).
+    fn connect(
+        &self,
+        request: &Request,
+    ) -> impl Future<Output = Result<(Self::Socket, Response), TransportError>> + Send;
+}
+
+/// An open socket.
+///
+/// One task drives it, and polls reading and writing side by side: neither may wait for the other.
+pub trait Socket: Send + Unpin + 'static {
+    /// Reads what is there into `frames`, until it is [full](Frames::is_full) or reading would
+    /// block. In the latter case the waker is registered, also where frames were read.
+    ///
+    /// Ready with `Ok` means that at least one frame was read. Frames read before an error are
+    /// handed out first. A ping is answered by the socket itself, with its next flush or read.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is lost. It is not used again.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: &mut Frames,
+    ) -> Poll<Result<(), TransportError>>;
+
+    /// Takes a frame to be sent by [`poll_flush`](Self::poll_flush). Called only when all earlier
+    /// flushing is done.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is lost. It is not used again.
+    fn start_send(&mut self, frame: Frame) -> Result<(), TransportError>;
+
+    /// Hands what was taken to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is lost. It is not used again.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Closes the socket: sends a close frame if none was sent, and reads until the peer is done
+    /// (RFC 6455 §7.1.1). What it still reads is dropped. The engine bounds it by
+    /// [`Config::close_timeout`](crate::Config) and then drops the socket.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is lost, which closes it as well.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+}
+
+/// A WebSocket frame.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// The peer is closing, with a code and a reason if it gave them.
+    Close(Option<(u16, Text)>),
+    /// Application data: a whole message.
+    Data(Message),
+    /// A liveness check.
+    Ping(Bytes),
+    /// The answer to one.
+    Pong(Bytes),
+}
+
+/// Why a socket could not be opened, or was lost.
+#[derive(Debug)]
+pub struct TransportError {
+    reason: DisconnectReason,
+    response: Option<Box<Response>>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl TransportError {
+    /// A failure for `reason`.
+    #[must_use]
+    pub fn new(reason: DisconnectReason) -> Self {
+        Self { reason, response: None, source: None }
+    }
+
+    /// A server's refusal of the handshake.
+    #[must_use]
+    pub fn refused(response: Response) -> Self {
+        let reason = DisconnectReason::Http { status: response.status() };
+        Self { reason, response: Some(Box::new(response)), source: None }
+    }
+
+    /// Adds what caused the failure. It must hold no secret.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Which failure it is.
+    #[must_use]
+    pub fn reason(&self) -> &DisconnectReason {
+        &self.reason
+    }
+
+    /// The server's answer, where it refused the handshake.
+    #[must_use]
+    pub fn response(&self) -> Option<&Response> {
+        self.response.as_deref()
+    }
+}
+
+impl From<std::io::Error> for TransportError {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(DisconnectReason::Io(e.kind())).with_source(e)
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl StdError for TransportError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+pub(crate) type BoxSocket = Box<dyn Socket>;
+
+/// The object-safe form of [`Transport`].
+pub(crate) trait DynTransport: Send + Sync {
+    fn connect<'a>(
+        &'a self,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<(BoxSocket, Response), TransportError>>;
+}
+
+impl<T: Transport> DynTransport for T {
+    fn connect<'a>(
+        &'a self,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<(BoxSocket, Response), TransportError>> {
+        Transport::connect(self, request)
+            .map_ok(|(socket, response)| (Box::new(socket) as BoxSocket, response))
+            .boxed()
+    }
+}
