@@ -4,11 +4,16 @@
 //! holds a `dyn` form of it, so that no type parameter reaches [`WsManager`](crate::WsManager); one
 //! virtual call per read is nothing next to a system call.
 
+mod dial;
 mod socket;
+#[cfg(feature = "rustls")]
+mod tls;
+mod tungstenite;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +22,9 @@ use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use crate::message::{Message, Text};
 use crate::protocol::{DisconnectReason, Request, Response};
 
+#[cfg(feature = "rustls")]
+pub use self::tls::{Tls, TlsError};
+pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
 
 /// Opens sockets.
@@ -169,4 +177,9 @@ impl<T: Transport> DynTransport for T {
             .map_ok(|(socket, response)| (Box::new(socket) as BoxSocket, response))
             .boxed()
     }
+}
+
+/// The default transport, accepting messages of at most `max_message` bytes.
+pub(crate) fn default_transport(max_message: usize) -> Arc<dyn DynTransport> {
+    Arc::new(Tungstenite::new().max_message(max_message))
 }

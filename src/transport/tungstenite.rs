@@ -1,0 +1,311 @@
+//! The default transport: TCP, TLS where asked for, and tungstenite.
+//!
+//! Its types stay in private fields, so that its 0.x version is not part of our API. Through the
+//! `log` crate it writes whole requests and messages at level `trace`: a program that collects
+//! these records collects tokens with them.
+
+mod failure;
+mod socket;
+mod stream;
+#[cfg(test)]
+mod testing;
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::uri::Uri;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use self::stream::Stream;
+use super::dial::dial;
+#[cfg(feature = "rustls")]
+use super::tls::Tls;
+use super::{Transport, TransportError};
+use crate::protocol::{Request, Response, Url};
+
+pub use self::socket::TungsteniteSocket;
+
+/// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
+/// never reads could grow the buffer without end.
+const MAX_BACKLOG: usize = 16 << 20;
+
+/// The default [`Transport`], built on tokio, rustls and tungstenite.
+///
+/// Frames of more than 16 MiB cannot be sent. No extension is spoken, compression included.
+///
+/// A `wss://` URL without the feature `rustls` fails for good, with
+/// [`DisconnectReason::Handshake`](crate::DisconnectReason).
+#[derive(Clone, Debug)]
+pub struct Tungstenite {
+    max_message: usize,
+    read_buffer: usize,
+    #[cfg(feature = "rustls")]
+    tls: Tls,
+}
+
+impl Tungstenite {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            max_message: 16 << 20,
+            read_buffer: 16 << 10,
+            #[cfg(feature = "rustls")]
+            tls: Tls::new(),
+        }
+    }
+
+    /// The largest message accepted, in bytes, whether it comes in one frame or in many. Default
+    /// 16 MiB.
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// How much each socket reads at once, in bytes: 4 to 16 KiB suit most feeds. Default 16 KiB.
+    ///
+    /// A message holds the whole buffer it was read into until it is dropped.
+    #[must_use]
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.read_buffer = bytes;
+        self
+    }
+
+    /// The settings for `wss://`. Default [`Tls::new`].
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    fn config(&self) -> WebSocketConfig {
+        WebSocketConfig::default()
+            .max_message_size(Some(self.max_message))
+            .max_frame_size(Some(self.max_message))
+            .max_write_buffer_size(MAX_BACKLOG)
+            .read_buffer_size(self.read_buffer)
+    }
+
+    async fn open(&self, url: &Url) -> Result<Stream, TransportError> {
+        #[cfg(not(feature = "rustls"))]
+        if url.is_secure() {
+            return Err(failure::no_tls());
+        }
+        let tcp = dial(url.host(), url.port()).await?;
+        #[cfg(feature = "rustls")]
+        if url.is_secure() {
+            return Ok(Stream::Tls(Box::new(self.tls.connect(url.host(), tcp).await?)));
+        }
+        Ok(Stream::Plain(tcp))
+    }
+}
+
+impl Default for Tungstenite {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport for Tungstenite {
+    type Socket = TungsteniteSocket;
+
+    async fn connect(
+        &self,
+        request: &Request,
+    ) -> Result<(TungsteniteSocket, Response), TransportError> {
+        let handshake = handshake(request)?;
+        let stream = self.open(request.url()).await?;
+        let (socket, response) = client_async_with_config(handshake, stream, Some(self.config()))
+            .await
+            .map_err(failure::of_handshake)?;
+        let (head, _) = response.into_parts();
+        // RFC 6455 §4.1: an extension that was not asked for fails the handshake.
+        if head.headers.get(SEC_WEBSOCKET_EXTENSIONS).is_some_and(|value| !value.is_empty()) {
+            return Err(failure::handshake("the server uses an extension that was not asked for"));
+        }
+        let response = Response::new(head.status.as_u16(), head.headers);
+        Ok((TungsteniteSocket::new(socket), response))
+    }
+}
+
+/// The client's opening handshake (RFC 6455 §4.1).
+fn handshake(request: &Request) -> Result<http::Request<()>, TransportError> {
+    let mut handshake = http::Request::new(());
+    *handshake.uri_mut() = uri(request.url()).map_err(failure::handshake)?;
+    *handshake.headers_mut() = headers(request).map_err(failure::handshake)?;
+    Ok(handshake)
+}
+
+fn uri(url: &Url) -> Result<Uri, http::Error> {
+    Uri::builder()
+        .scheme(if url.is_secure() { "wss" } else { "ws" })
+        .authority(url.host_header())
+        .path_and_query(url.target())
+        .build()
+}
+
+/// The request's own headers, and those of the handshake in their place where both have one.
+fn headers(request: &Request) -> Result<HeaderMap, http::Error> {
+    let mut headers = request.headers().clone();
+    // Whatever extension was asked for there, nobody here would speak it.
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    if !request.subprotocols().is_empty() {
+        let subprotocols = HeaderValue::try_from(request.subprotocols().join(", "))?;
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocols);
+    }
+    // Any of them may be a token.
+    headers.values_mut().for_each(|value| value.set_sensitive(true));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(HOST, HeaderValue::try_from(request.url().host_header())?);
+    headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(generate_key())?);
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER};
+
+    use super::testing::{Server, answered, frame, opened, read, switching};
+    use super::*;
+    use crate::protocol::DisconnectReason;
+    use crate::transport::Frame;
+
+    fn reason<T>(result: Result<T, TransportError>) -> DisconnectReason {
+        let e = result.err().expect("a failure");
+        let shown = format!("{e} {e:?} {:?}", e.source().map(ToString::to_string));
+        assert!(!shown.contains("canary"), "a secret is shown: {shown}");
+        e.reason().clone()
+    }
+
+    #[tokio::test]
+    async fn the_handshake_is_the_one_of_the_rfc() {
+        let server = Server::start().await;
+        let request = server
+            .request()
+            .header(COOKIE, HeaderValue::from_static("a=b"))
+            .header(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static("permessage-deflate"))
+            .header(HOST, HeaderValue::from_static("elsewhere"))
+            .subprotocol("v2")
+            .subprotocol("v1");
+        let transport = Tungstenite::new();
+        let (_, (_tcp, head)) =
+            tokio::join!(async { transport.connect(&request).await.map(|_| ()) }, async {
+                let (mut tcp, head) = server.accept().await;
+                let answer = switching(&head, "Sec-WebSocket-Protocol: v1\r\n");
+                tokio::io::AsyncWriteExt::write_all(&mut tcp, answer.as_bytes()).await.unwrap();
+                (tcp, head)
+            });
+        assert!(head.starts_with("GET /ws?token=canary HTTP/1.1\r\n"), "{head}");
+        for line in [
+            &format!("Host: 127.0.0.1:{}", server.port()),
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Protocol: v2, v1",
+            "authorization: Basic YW5uOmNhbmFyeQ==",
+            "cookie: a=b",
+        ] {
+            assert_eq!(head.lines().filter(|l| *l == line).count(), 1, "{line} in {head}");
+        }
+        assert!(!head.contains("elsewhere") && !head.contains("deflate"), "{head}");
+    }
+
+    #[test]
+    fn each_handshake_has_a_fresh_key_and_hides_its_secrets() {
+        let request = Request::new("ws://ann:canary@host/").unwrap().subprotocol("canary");
+        let (a, b) = (headers(&request).unwrap(), headers(&request).unwrap());
+        assert_ne!(a[SEC_WEBSOCKET_KEY], b[SEC_WEBSOCKET_KEY]);
+        assert!(a[AUTHORIZATION].is_sensitive() && a[SEC_WEBSOCKET_PROTOCOL].is_sensitive());
+        let broken = Request::new("ws://host/").unwrap().subprotocol("canary\r\nX: y");
+        assert_eq!(reason(handshake(&broken)), DisconnectReason::Handshake);
+    }
+
+    #[tokio::test]
+    async fn a_handshake_and_frames_in_one_segment_lose_nothing() {
+        let two = [frame(0x81, b"one"), frame(0x82, b"two")].concat();
+        let (mut socket, _tcp) = opened(&Tungstenite::new(), &two).await;
+        let frames = read(&mut socket, 9).await.unwrap();
+        assert_eq!(frames, [Frame::Data("one".into()), Frame::Data(b"two".to_vec().into())]);
+    }
+
+    #[tokio::test]
+    async fn the_answer_of_an_open_socket_keeps_its_headers() {
+        let answer = |head: &str| switching(head, "X-Limit: 7\r\n");
+        let (_, response) = answered(|r| r, answer).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["x-limit"]),
+            (101, &"7".parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_429_keeps_its_retry_after_header_and_drops_its_body() {
+        let answer = "HTTP/1.1 429 Slow Down\r\nRetry-After: 7\r\nX: canary\r\n\r\ncanary";
+        let e = answered(|r| r, |_| answer.into()).await.unwrap_err();
+        let response = e.response().unwrap();
+        assert_eq!(
+            (response.status(), response.headers()[RETRY_AFTER].as_bytes()),
+            (429, &b"7"[..])
+        );
+        assert_eq!(reason::<()>(Err(e)), DisconnectReason::Http { status: 429 });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_opens_another_websocket_is_a_handshake_failure() {
+        let wrong: [(&str, fn(&str) -> String); 6] = [
+            ("the accept key", |head| switching(&head.replace("-Key: ", "-Key: x"), "")),
+            ("no upgrade", |head| switching(head, "").replace("Upgrade: ", "X: ")),
+            ("no connection", |head| switching(head, "").replace("Connection: ", "X: ")),
+            ("a subprotocol", |head| switching(head, "Sec-WebSocket-Protocol: v1\r\n")),
+            ("an extension", |head| switching(head, "Sec-WebSocket-Extensions: x\r\n")),
+            ("a header's bytes", |head| {
+                switching(head, "Sec-WebSocket-Protocol: canary\u{fc}\r\n")
+            }),
+        ];
+        for (what, answer) in wrong {
+            let result = answered(|r| r, answer).await;
+            assert_eq!(reason(result), DisconnectReason::Handshake, "{what}");
+        }
+        let result = answered(|r| r.subprotocol("v1"), |head| switching(head, "")).await;
+        assert_eq!(reason(result), DisconnectReason::Handshake, "no subprotocol");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_http_or_has_no_end_is_a_violation() {
+        let flood = |head: &str| switching(head, &"X: y\r\n".repeat(200));
+        assert_eq!(reason(answered(|r| r, flood).await), DisconnectReason::ProtocolViolation);
+        for answer in ["SSH-2.0-x\r\n\r\n", "HTTP/1.0 503 Unavailable\r\n\r\n"] {
+            let result = answered(|r| r, |_| answer.into()).await;
+            assert_eq!(reason(result), DisconnectReason::ProtocolViolation, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_in_the_handshake_is_unexpected() {
+        for answer in ["", "HTTP/1.1 101 Switching Protocols\r\nUpgr"] {
+            let result = answered(|r| r, |_| answer.into()).await;
+            let expected = DisconnectReason::Io(io::ErrorKind::UnexpectedEof);
+            assert_eq!(reason(result), expected, "after {answer:?}");
+        }
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[tokio::test]
+    async fn without_tls_the_feature_to_enable_is_named() {
+        let request = Request::new("wss://host.invalid/").unwrap();
+        let e = Tungstenite::new().connect(&request).await.unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::Handshake);
+        assert!(e.source().unwrap().to_string().contains("rustls-webpki-roots"));
+    }
+}

@@ -1,0 +1,360 @@
+//! An open socket on tungstenite.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::{Sink, Stream as _};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message as Wire, Utf8Bytes};
+
+use super::super::{Frame, Frames, Socket, TransportError};
+use super::failure;
+use super::stream::Stream;
+use crate::message::{Message, Text};
+use crate::protocol::DisconnectReason;
+
+/// The longest reason of a close frame, in bytes (RFC 6455 §5.5).
+const MAX_REASON: usize = 123;
+
+/// The [`Socket`] of a [`Tungstenite`](super::Tungstenite).
+pub struct TungsteniteSocket {
+    /// A close frame was sent or received: nothing can be sent any more.
+    closing: bool,
+    /// What ended the reading, while frames read before it are handed out.
+    failed: Option<TransportError>,
+    socket: WebSocketStream<Stream>,
+}
+
+impl TungsteniteSocket {
+    pub(super) fn new(socket: WebSocketStream<Stream>) -> Self {
+        Self { closing: false, failed: None, socket }
+    }
+
+    /// Reads one frame.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, TransportError>> {
+        loop {
+            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                Some(Ok(message)) => {
+                    if let Some(frame) = self.received(message) {
+                        return Poll::Ready(Ok(frame));
+                    }
+                }
+                Some(Err(e)) => {
+                    self.tell(cx, &e);
+                    return Poll::Ready(Err(failure::of_socket(e)));
+                }
+                None => return Poll::Ready(Err(failure::ended())),
+            }
+        }
+    }
+
+    fn received(&mut self, message: Wire) -> Option<Frame> {
+        Some(match message {
+            Wire::Text(text) => Frame::Data(Message::Text(Text(text))),
+            Wire::Binary(bytes) => Frame::Data(Message::Binary(bytes)),
+            Wire::Ping(payload) => Frame::Ping(payload),
+            Wire::Pong(payload) => Frame::Pong(payload),
+            Wire::Close(close) => {
+                self.closing = true;
+                Frame::Close(close.map(|close| (close.code.into(), Text(close.reason))))
+            }
+            Wire::Frame(_) => return None, // never read, says its documentation
+        })
+    }
+
+    /// Tells the peer what it did wrong, as far as that can be done at once: the socket is lost.
+    fn tell(&mut self, cx: &mut Context<'_>, e: &Error) {
+        if let (Some(code), false) = (failure::close_code(e), self.closing) {
+            let _ = self.send(close(code));
+            let _ = self.poll_flush(cx);
+        }
+    }
+
+    fn send(&mut self, message: Wire) -> Result<(), TransportError> {
+        self.closing |= message.is_close();
+        Pin::new(&mut self.socket).start_send(message).map_err(failure::of_socket)
+    }
+}
+
+impl Socket for TungsteniteSocket {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: &mut Frames,
+    ) -> Poll<Result<(), TransportError>> {
+        if let Some(e) = self.failed.take() {
+            return Poll::Ready(Err(e));
+        }
+        let mut any = false;
+        loop {
+            match self.poll_frame(cx) {
+                Poll::Ready(Ok(frame)) => frames.push(frame),
+                Poll::Ready(Err(e)) if any => {
+                    self.failed = Some(e);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending if any => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+            any = true;
+            if frames.is_full() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn start_send(&mut self, frame: Frame) -> Result<(), TransportError> {
+        self.send(match frame {
+            Frame::Close(close) => Wire::Close(close.map(|(code, reason)| CloseFrame {
+                code: code.into(),
+                reason: shortened(reason).0,
+            })),
+            Frame::Data(Message::Text(text)) => Wire::Text(text.0),
+            Frame::Data(Message::Binary(bytes)) => Wire::Binary(bytes),
+            Frame::Ping(payload) => Wire::Ping(payload),
+            Frame::Pong(payload) => Wire::Pong(payload),
+        })
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(failure::of_socket)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        if let Some(e) = self.failed.take() {
+            return Poll::Ready(closed(e));
+        }
+        if !self.closing {
+            if let Err(e) = self.send(close(CloseCode::Normal)) {
+                return Poll::Ready(closed(e));
+            }
+        }
+        // Reading goes on beside it: the peer may take the rest only once we took what it sends.
+        if let Poll::Ready(Err(e)) = self.poll_flush(cx) {
+            return Poll::Ready(closed(e));
+        }
+        loop {
+            if let Err(e) = ready!(self.poll_frame(cx)) {
+                return Poll::Ready(closed(e));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TungsteniteSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TungsteniteSocket").field("closing", &self.closing).finish_non_exhaustive()
+    }
+}
+
+fn close(code: CloseCode) -> Wire {
+    Wire::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }))
+}
+
+/// The end of the stream is what closing waits for.
+fn closed(e: TransportError) -> Result<(), TransportError> {
+    if *e.reason() == DisconnectReason::Ended { Ok(()) } else { Err(e) }
+}
+
+/// A close frame's reason, cut to what fits.
+fn shortened(reason: Text) -> Text {
+    if reason.len() <= MAX_REASON {
+        return reason;
+    }
+    let mut end = MAX_REASON;
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_tungstenite::accept_async;
+
+    use super::super::Tungstenite;
+    use super::super::testing::{Server, frame, opened, read, sent};
+    use super::*;
+    use crate::transport::Transport as _;
+
+    const EIGHT_MIB: usize = 8 << 20;
+
+    async fn flush(socket: &mut TungsteniteSocket) {
+        poll_fn(|cx| socket.poll_flush(cx)).await.unwrap();
+    }
+
+    /// How a socket fails whose server sent `bytes`, and the close code it tells the server.
+    async fn failed(bytes: &[u8]) -> (DisconnectReason, u16) {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new().max_message(100), bytes).await;
+        let e = read(&mut socket, 9).await.unwrap_err();
+        let (first, payload) = sent(&mut tcp).await.unwrap();
+        assert_eq!(first, 0x88, "a close frame");
+        (e.reason().clone(), u16::from_be_bytes([payload[0], payload[1]]))
+    }
+
+    #[tokio::test]
+    async fn a_read_takes_all_that_is_there_up_to_the_budget() {
+        let ten = frame(0x81, b"tick").repeat(10);
+        let (mut socket, _tcp) = opened(&Tungstenite::new(), &ten).await;
+        for expected in [4, 4, 2] {
+            assert_eq!(read(&mut socket, 4).await.unwrap().len(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_before_an_error_are_read_before_it() {
+        let bytes = [frame(0x81, b"tick"), frame(0xc1, b"")].concat();
+        let (mut socket, _tcp) = opened(&Tungstenite::new(), &bytes).await;
+        assert_eq!(read(&mut socket, 9).await.unwrap(), [Frame::Data("tick".into())]);
+        let e = read(&mut socket, 9).await.unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::ProtocolViolation);
+    }
+
+    #[tokio::test]
+    async fn a_message_above_the_limit_is_too_large_in_one_frame_or_in_many() {
+        let expected = (DisconnectReason::MessageTooLarge, 1009);
+        assert_eq!(failed(&frame(0x82, &[0; 101])).await, expected);
+        let fragments = [frame(0x02, &[0; 60]), frame(0x80, &[0; 60])].concat();
+        assert_eq!(failed(&fragments).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_websocket_frame_is_a_violation() {
+        let violation = DisconnectReason::ProtocolViolation;
+        assert_eq!(failed(&frame(0xc1, b"rsv1")).await, (violation.clone(), 1002));
+        assert_eq!(failed(&[0x81, 0x81, 0, 0, 0, 0, b'x']).await, (violation.clone(), 1002));
+        assert_eq!(failed(&frame(0x83, b"")).await, (violation.clone(), 1002));
+        assert_eq!(failed(&frame(0x81, b"canary\xff")).await, (violation, 1007));
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_a_close_frame_just_ended() {
+        let (mut socket, tcp) = opened(&Tungstenite::new(), b"").await;
+        drop(tcp);
+        let e = read(&mut socket, 9).await.unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::Ended);
+    }
+
+    #[tokio::test]
+    async fn a_close_frame_is_handed_out_and_answered_and_then_the_stream_ends() {
+        let bytes = frame(0x88, b"\x03\xf4bye");
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), &bytes).await;
+        let close = Frame::Close(Some((1012, "bye".into())));
+        let server = async {
+            let answer = sent(&mut tcp).await.unwrap();
+            drop(tcp);
+            answer
+        };
+        let client = async {
+            let frames = read(&mut socket, 9).await.unwrap();
+            (frames, read(&mut socket, 9).await.unwrap_err())
+        };
+        let ((frames, e), answer) = tokio::join!(client, server);
+        assert_eq!(frames, [close]);
+        assert_eq!(*e.reason(), DisconnectReason::Ended);
+        assert_eq!(answer, (0x88, b"\x03\xf4bye".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_close_frame_may_be_empty() {
+        let (mut socket, _tcp) = opened(&Tungstenite::new(), &frame(0x88, b"")).await;
+        assert_eq!(read(&mut socket, 9).await.unwrap(), [Frame::Close(None)]);
+        let e = socket.start_send(Frame::Ping("".into())).unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::Ended, "nothing is sent after a close");
+    }
+
+    #[tokio::test]
+    async fn closing_says_1000_and_waits_for_the_peer() {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), &frame(0x81, b"late")).await;
+        let server = async {
+            assert_eq!(sent(&mut tcp).await.unwrap(), (0x88, vec![3, 0xe8]));
+            tcp.write_all(&frame(0x88, &[3, 0xe8])).await.unwrap();
+            drop(tcp);
+        };
+        let (closed, ()) = tokio::join!(poll_fn(|cx| socket.poll_close(cx)), server);
+        closed.unwrap();
+    }
+
+    #[tokio::test]
+    async fn closing_sends_no_second_close_frame() {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), b"").await;
+        let reason = "é".repeat(100);
+        socket.start_send(Frame::Close(Some((4000, reason.as_str().into())))).unwrap();
+        let server = async {
+            let (first, payload) = sent(&mut tcp).await.unwrap();
+            assert_eq!((first, payload.len()), (0x88, 2 + 122), "cut between two letters");
+            tcp.shutdown().await.unwrap();
+            assert_eq!(tcp.read(&mut [0]).await.unwrap(), 0);
+        };
+        let client = async {
+            poll_fn(|cx| socket.poll_close(cx)).await.unwrap();
+            drop(socket);
+        };
+        tokio::join!(client, server);
+    }
+
+    #[tokio::test]
+    async fn closing_reads_while_writing_is_blocked() {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), b"").await;
+        socket.start_send(Frame::Data(vec![0; EIGHT_MIB].into())).unwrap();
+        let server = async {
+            // It reads nothing before all of this is taken.
+            let len = u64::try_from(EIGHT_MIB).unwrap().to_be_bytes();
+            let head = [&[0x82, 127], len.as_slice()].concat();
+            tcp.write_all(&head).await.unwrap();
+            tcp.write_all(&vec![0; EIGHT_MIB]).await.unwrap();
+            let mut data = vec![0; 14 + EIGHT_MIB];
+            tcp.read_exact(&mut data).await.unwrap();
+            assert_eq!(sent(&mut tcp).await.unwrap().0, 0x88);
+            drop(tcp);
+        };
+        let (closed, ()) = tokio::join!(poll_fn(|cx| socket.poll_close(cx)), server);
+        closed.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_above_the_backlog_is_too_large_to_send() {
+        let (mut socket, _tcp) = opened(&Tungstenite::new(), b"").await;
+        let e = socket.start_send(Frame::Data(vec![0; 17 << 20].into())).unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::MessageTooLarge);
+    }
+
+    #[tokio::test]
+    async fn pings_are_handed_out_and_answered() {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), &frame(0x89, b"1")).await;
+        assert_eq!(read(&mut socket, 1).await.unwrap(), [Frame::Ping("1".into())]);
+        flush(&mut socket).await;
+        assert_eq!(sent(&mut tcp).await.unwrap(), (0x8a, b"1".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn frames_are_exchanged_with_another_implementation() {
+        let server = Server::start().await;
+        let (request, transport) = (server.request(), Tungstenite::new());
+        let (client, peer) = tokio::join!(transport.connect(&request), async {
+            accept_async(server.tcp().await).await.unwrap()
+        });
+        let (mut socket, mut peer) = (client.unwrap().0, peer);
+        for frame in [
+            Frame::Data("text".into()),
+            Frame::Data(vec![7; 70_000].into()),
+            Frame::Ping("p".into()),
+        ] {
+            socket.start_send(frame).unwrap();
+            flush(&mut socket).await;
+        }
+        assert_eq!(peer.next().await.unwrap().unwrap(), Wire::text("text"));
+        assert_eq!(peer.next().await.unwrap().unwrap(), Wire::binary(vec![7; 70_000]));
+        assert_eq!(peer.next().await.unwrap().unwrap(), Wire::Ping("p".into()));
+        peer.flush().await.unwrap();
+        assert_eq!(read(&mut socket, 9).await.unwrap(), [Frame::Pong("p".into())]);
+    }
+}
