@@ -182,18 +182,20 @@ fn not_set_up(e: impl StdError + Send + Sync + 'static) -> TransportError {
 
 /// The roots that the crate's features name.
 fn default_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
     #[cfg(feature = "rustls-webpki-roots")]
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let compiled_in = webpki_roots::TLS_SERVER_ROOTS;
+    #[cfg(not(feature = "rustls-webpki-roots"))]
+    let compiled_in = &[];
+    let roots: RootCertStore = compiled_in.iter().cloned().collect();
     #[cfg(feature = "rustls-native-roots")]
-    add_native_roots(&mut roots);
+    let roots = with_native_roots(roots);
     roots
 }
 
 /// Adds the operating system's roots, without those that cannot be read: stores in the wild have
 /// some, and the others are no worse for it.
 #[cfg(feature = "rustls-native-roots")]
-fn add_native_roots(roots: &mut RootCertStore) {
+fn with_native_roots(mut roots: RootCertStore) -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     let (added, unusable) = roots.add_parsable_certificates(found.certs);
     let skipped = found.errors.len() + unusable;
@@ -201,6 +203,7 @@ fn add_native_roots(roots: &mut RootCertStore) {
         let error = found.errors.first().map(tracing::field::display);
         tracing::warn!(added, skipped, error, "unreadable certificates in the system's store");
     }
+    roots
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -250,5 +253,226 @@ impl StdError for TlsError {
             Self::ClientCertificate(e) | Self::Pem(e) | Self::Root(e) => Some(&**e),
             Self::NoCertificate | Self::NoKey => None,
         }
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+pub(super) mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::server::danger::ClientCertVerifier;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, server};
+
+    use super::*;
+
+    /// A certificate authority.
+    pub(in super::super) struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        pem: String,
+    }
+
+    impl Authority {
+        pub(in super::super) fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().unwrap();
+            let pem = params.self_signed(&key).unwrap().pem();
+            Self { issuer: Issuer::new(params, key), pem }
+        }
+
+        pub(in super::super) fn trusted(&self) -> Tls {
+            Tls::empty().add_root_pem(self.pem.as_bytes()).unwrap()
+        }
+
+        /// The PEM of a certificate for `name` and of its key.
+        fn certificate(
+            &self,
+            name: &str,
+            edit: impl FnOnce(&mut CertificateParams),
+        ) -> (String, String) {
+            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+            edit(&mut params);
+            let key = KeyPair::generate().unwrap();
+            (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        }
+
+        pub(in super::super) fn server(&self, name: &str) -> TlsAcceptor {
+            self.server_with(name, |_| ())
+        }
+
+        fn server_with(
+            &self,
+            name: &str,
+            edit: impl FnOnce(&mut CertificateParams),
+        ) -> TlsAcceptor {
+            Self::acceptor(self.certificate(name, edit), WebPkiClientVerifier::no_client_auth())
+        }
+
+        /// A server that wants its clients' certificates from the same authority.
+        fn server_for_clients(&self, name: &str) -> TlsAcceptor {
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                Arc::clone(&self.trusted().added),
+                Arc::new(ring::default_provider()),
+            );
+            Self::acceptor(self.certificate(name, |_| ()), verifier.build().unwrap())
+        }
+
+        fn acceptor(
+            (chain, key): (String, String),
+            clients: Arc<dyn ClientCertVerifier>,
+        ) -> TlsAcceptor {
+            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_client_cert_verifier(clients)
+                .with_single_cert(
+                    certificates(chain.as_bytes()).unwrap(),
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap();
+            Arc::new(config).into()
+        }
+    }
+
+    type Ends =
+        (Result<TlsStream<TcpStream>, TransportError>, Option<server::TlsStream<TcpStream>>);
+
+    async fn connected(tls: &Tls, host: &str, server: &TlsAcceptor) -> Ends {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = async { tls.connect(host, TcpStream::connect(address).await.unwrap()).await };
+        let server = async { server.accept(listener.accept().await.unwrap().0).await.ok() };
+        tokio::join!(client, server)
+    }
+
+    async fn refusal(tls: &Tls, host: &str, server: &TlsAcceptor) -> TransportError {
+        connected(tls, host, server).await.0.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_trusted_root_vouches_for_a_name_and_for_an_address() {
+        let authority = Authority::new();
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let server = authority.server(unbracketed(host));
+            let (client, server) = connected(&authority.trusted(), host, &server).await;
+            let client = client.unwrap();
+            assert_eq!(
+                client.get_ref().1.protocol_version(),
+                Some(rustls::ProtocolVersion::TLSv1_3)
+            );
+            let expected = (host == "localhost").then_some(host); // RFC 6066 §3: no addresses in SNI
+            assert_eq!(server.unwrap().get_ref().1.server_name(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_valid_is_told_from_other_failures() {
+        let (ours, theirs) = (Authority::new(), Authority::new());
+        let tls = ours.trusted();
+        let expired = ours.server_with("localhost", |p| p.not_after = date_time_ymd(2000, 1, 1));
+        let early = ours.server_with("localhost", |p| p.not_before = date_time_ymd(2999, 1, 1));
+        for (what, host, server) in [
+            ("expired", "localhost", expired),
+            ("not yet valid", "localhost", early),
+            ("unknown issuer", "localhost", theirs.server("localhost")),
+            ("other name", "localhost", ours.server("example.com")),
+            ("other address", "127.0.0.1", ours.server("127.0.0.2")),
+            ("no name at all", "a host", ours.server("localhost")),
+        ] {
+            let e = refusal(&tls, host, &server).await;
+            assert_eq!(*e.reason(), DisconnectReason::Certificate, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_any_root_the_way_out_is_named() {
+        let server = Authority::new().server("localhost");
+        let e = refusal(&Tls::empty(), "localhost", &server).await;
+        assert_eq!(*e.reason(), DisconnectReason::Certificate);
+        assert!(e.source().unwrap().to_string().contains("Tls::add_root_pem"));
+    }
+
+    #[cfg(feature = "rustls-webpki-roots")]
+    #[tokio::test]
+    async fn the_default_roots_do_not_vouch_for_strangers() {
+        let e = refusal(&Tls::new(), "localhost", &Authority::new().server("localhost")).await;
+        assert_eq!(*e.reason(), DisconnectReason::Certificate);
+        assert!(default_roots().len() > 100);
+    }
+
+    #[tokio::test]
+    async fn tls_to_a_port_without_tls_may_pass() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut tcp = listener.accept().await.unwrap().0;
+        tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let e = Authority::new().trusted().connect("localhost", client).await.unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::Tls);
+    }
+
+    #[tokio::test]
+    async fn an_end_in_the_tls_handshake_is_unexpected() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut tcp = listener.accept().await.unwrap().0;
+        tcp.shutdown().await.unwrap();
+        let e = Authority::new().trusted().connect("localhost", client).await.unwrap_err();
+        assert_eq!(*e.reason(), DisconnectReason::Io(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[tokio::test]
+    async fn a_client_certificate_is_presented() {
+        let authority = Authority::new();
+        let server = authority.server_for_clients("localhost");
+        let (chain, key) = authority.certificate("ann", |_| ());
+        let tls = authority.trusted();
+        let tls = tls.client_certificate_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        let (_client, end) = connected(&tls, "localhost", &server).await;
+        let presented = end.unwrap().get_ref().1.peer_certificates().unwrap().to_vec();
+        assert_eq!(presented, certificates(chain.as_bytes()).unwrap());
+        // In TLS 1.3 the refusal comes with the first read (RFC 8446 §4.4.2.4).
+        let (client, end) = connected(&authority.trusted(), "localhost", &server).await;
+        assert!(end.is_none());
+        let e = failure(client.unwrap().read(&mut [0]).await.unwrap_err());
+        assert_eq!(*e.reason(), DisconnectReason::Tls);
+    }
+
+    #[tokio::test]
+    async fn clones_resume_each_others_sessions() {
+        let authority = Authority::new();
+        let (tls, server) = (authority.trusted(), authority.server("localhost"));
+        let mut kinds = Vec::new();
+        for tls in [tls.clone(), tls] {
+            let (client, end) = connected(&tls, "localhost", &server).await;
+            let (mut client, mut end) = (client.unwrap(), end.unwrap());
+            // The tickets travel ahead of the first byte.
+            end.write_all(b"x").await.unwrap();
+            end.flush().await.unwrap();
+            client.read_u8().await.unwrap();
+            kinds.push(client.get_ref().1.handshake_kind().unwrap());
+        }
+        assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_the_way_out() {
+        let authority = Authority::new();
+        let (chain, key) = authority.certificate("ann", |_| ());
+        let (_, other_key) = authority.certificate("ben", |_| ());
+        let refused = |result: Result<Tls, TlsError>| result.unwrap_err().to_string();
+        let tls = Tls::empty;
+        assert!(refused(tls().add_root_pem(b"")).contains("BEGIN CERTIFICATE"));
+        assert!(refused(tls().add_root_pem(key.as_bytes())).contains("BEGIN CERTIFICATE"));
+        assert!(refused(tls().add_root_pem(&chain.as_bytes()[..100])).contains("damaged"));
+        assert!(refused(tls().add_root_der(b"x".to_vec())).contains("X.509"));
+        let client = |key: &str| tls().client_certificate_pem(chain.as_bytes(), key.as_bytes());
+        assert!(refused(client(&chain)).contains("PKCS#8"));
+        assert!(refused(client(&other_key)).contains("belongs to it"));
+        assert!(client(&other_key).unwrap_err().source().is_some());
+        let shown = format!("{:?}", client(&key).unwrap());
+        assert_eq!(shown, "Tls { added_roots: 0, client_certificate: true, default_roots: false }");
     }
 }

@@ -263,7 +263,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_opens_another_websocket_is_a_handshake_failure() {
-        let wrong: [(&str, fn(&str) -> String); 6] = [
+        type Answer = fn(&str) -> String;
+        let wrong: [(&str, Answer); 6] = [
             ("the accept key", |head| switching(&head.replace("-Key: ", "-Key: x"), "")),
             ("no upgrade", |head| switching(head, "").replace("Upgrade: ", "X: ")),
             ("no connection", |head| switching(head, "").replace("Connection: ", "X: ")),
@@ -300,12 +301,26 @@ mod tests {
         }
     }
 
-    #[cfg(not(feature = "rustls"))]
+    #[cfg(feature = "test-util")]
     #[tokio::test]
-    async fn without_tls_the_feature_to_enable_is_named() {
-        let request = Request::new("wss://host.invalid/").unwrap();
-        let e = Tungstenite::new().connect(&request).await.unwrap_err();
-        assert_eq!(*e.reason(), DisconnectReason::Handshake);
-        assert!(e.source().unwrap().to_string().contains("rustls-webpki-roots"));
+    async fn frames_travel_over_tls_and_an_end_without_notice_is_an_end() {
+        use super::super::tls::tests::Authority;
+        use super::testing::head;
+        use tokio::io::AsyncWriteExt as _;
+
+        let (authority, server) = (Authority::new(), Server::start().await);
+        let transport = Tungstenite::new().tls(authority.trusted());
+        let url = format!("wss://127.0.0.1:{}/", server.port());
+        let request = Request::new(&url).unwrap();
+        let (client, ()) = tokio::join!(transport.connect(&request), async {
+            let mut tls = authority.server("127.0.0.1").accept(server.tcp().await).await.unwrap();
+            let answer = switching(&head(&mut tls).await, "");
+            tls.write_all(&[answer.as_bytes(), &frame(0x81, b"tick")].concat()).await.unwrap();
+            tls.flush().await.unwrap();
+            tls.into_inner().0.shutdown().await.unwrap();
+        });
+        let mut socket = client.unwrap().0;
+        assert_eq!(read(&mut socket, 9).await.unwrap(), [Frame::Data("tick".into())]);
+        assert_eq!(reason(read(&mut socket, 9).await), DisconnectReason::Ended);
     }
 }
