@@ -4,16 +4,28 @@
 mod batch;
 mod config;
 mod decode;
+mod engine;
 mod error;
+mod manager;
 mod message;
 mod name;
+mod observe;
+mod stream;
 
 pub mod protocol;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 pub mod transport;
 
+#[doc(hidden)]
+pub use batch::Entry;
 pub use config::{Config, ConfigError, FirstRetry, Heartbeat, Limits, RetryPolicy, StreamConfig};
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
+pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
+pub use manager::{WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
+pub use observe::{ConnectionId, Event, ManagerMetrics, Overall, Status, StreamInfo};
 pub use protocol::DisconnectReason;
+pub use stream::{Events, Lease, StatusStream, Subscription, Values};

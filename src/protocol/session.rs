@@ -60,7 +60,7 @@ pub struct Cx<'a> {
     now: Instant,
     out: &'a mut dyn Outlet,
     random: &'a mut SmallRng,
-    wall: SystemTime,
+    wall: fn() -> SystemTime,
 }
 
 /// Where what a session says goes.
@@ -79,7 +79,7 @@ pub(crate) trait Outlet {
 impl<'a> Cx<'a> {
     pub(crate) fn new(
         now: Instant,
-        wall: SystemTime,
+        wall: fn() -> SystemTime,
         random: &'a mut SmallRng,
         out: &'a mut dyn Outlet,
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Cx<'a> {
     /// The date, for everything that the server reads as one. It may jump.
     #[must_use]
     pub fn wall(&self) -> SystemTime {
-        self.wall
+        (self.wall)()
     }
 
     /// Fills `bytes` at random: for ids and nonces, not for keys.
@@ -215,7 +215,7 @@ impl Default for Transcript {
 impl Transcript {
     /// A way in and out that writes down what is said, at `now` and the start of 1970.
     pub fn cx(&mut self, now: Instant) -> Cx<'_> {
-        Cx::new(now, SystemTime::UNIX_EPOCH, &mut self.random, &mut self.said)
+        Cx::new(now, || SystemTime::UNIX_EPOCH, &mut self.random, &mut self.said)
     }
 
     /// What was said since the last call.

@@ -140,6 +140,19 @@ impl TransportError {
     }
 }
 
+impl TransportError {
+    /// What caused the failure, all the way down, as one line for a log.
+    pub(crate) fn cause(&self) -> String {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes.join(": ")
+    }
+}
+
 impl From<std::io::Error> for TransportError {
     fn from(e: std::io::Error) -> Self {
         Self::new(DisconnectReason::Io(e.kind())).with_source(e)

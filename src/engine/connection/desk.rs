@@ -1,0 +1,72 @@
+//! Where what a session says is carried out.
+//!
+//! Data is collected and published once per read; whatever else concerns a reader is preceded by
+//! the data before it, so that order is kept by construction.
+
+use tokio::time::Instant;
+
+use super::members::{GivenUp, Members};
+use super::outbox::Outbox;
+use crate::error::CloseReason;
+use crate::message::Message;
+use crate::observe::Metrics;
+use crate::protocol::{Outlet, To, Verdict};
+use crate::transport::Frame;
+
+pub(super) struct Desk<'a> {
+    pub(super) attempt: u32,
+    pub(super) members: &'a mut Members,
+    pub(super) metrics: &'a Metrics,
+    pub(super) now: Instant,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) said: &'a mut Said,
+}
+
+/// What a session said that is acted upon after it has spoken.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) failed: Option<(Verdict, String)>,
+    /// Streams that are over, to be closed for their readers.
+    pub(super) over: Vec<GivenUp>,
+    pub(super) ready: bool,
+}
+
+impl Outlet for Desk<'_> {
+    fn data(&mut self, to: To<'_>, payload: Message) {
+        self.members.data(to, payload);
+    }
+
+    fn ended(&mut self, name: &str) {
+        self.said.over.extend(self.members.ended(name, self.now));
+    }
+
+    fn failed(&mut self, verdict: Verdict, why: &str) {
+        self.said.failed.get_or_insert_with(|| (verdict, why.to_owned()));
+    }
+
+    fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
+        self.members.skipped(to, missed, self.now);
+    }
+
+    fn joined(&mut self, name: &str) {
+        self.members.joined(name, self.attempt, self.now);
+    }
+
+    fn push(&mut self, message: Message) {
+        self.outbox.push(Frame::Data(message));
+    }
+
+    fn ready(&mut self) {
+        self.said.ready = true;
+    }
+
+    fn rejected(&mut self, name: &str, why: &str) {
+        if let Some(topic) = self.members.rejected(name, self.now) {
+            self.said.over.push((topic, CloseReason::Rejected { reason: why.into() }));
+        }
+    }
+
+    fn unroutable(&mut self, _: &Message) {
+        self.metrics.unroutable(1);
+    }
+}

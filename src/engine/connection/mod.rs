@@ -1,0 +1,318 @@
+//! One connection: one task, and one socket at a time.
+//!
+//! ```text
+//!             slot            ok                 lost
+//! Waiting ──────▶ Connecting ────▶ Open ───────────────────┐
+//!                   ▲  │ failed                            ▼
+//!                   │  └───────────────────────────▶ BackingOff ──▶ (gives up)
+//!                   └──────────────── waited ──────────────┘
+//! ```
+//!
+//! Each state owns what exists only in that state: there is no socket but in `Open`, and one that
+//! is being closed in `BackingOff`. The task ends when the registry has taken the connection out, in
+//! whatever state that finds it, or when the policy gives up.
+
+mod classify;
+mod desk;
+mod members;
+mod open;
+mod outbox;
+pub(crate) mod task;
+
+use std::future::poll_fn;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use rand::rngs::SmallRng;
+use tokio::time::{self, Instant};
+
+use super::core::Core;
+use super::events::Log;
+use super::limiter::Limiter;
+use super::registry::Link;
+use crate::config::{Backoff, Config};
+use crate::error::CloseReason;
+use crate::observe::{Event, Metrics, Status};
+use crate::protocol::{Dial, DisconnectReason, Failure, Protocol, Request, Response, Verdict};
+use crate::transport::{BoxSocket, DynTransport, TransportError};
+
+use classify::{Classifier, Judgement};
+use members::Members;
+use open::{Ended, Open};
+
+/// What stays the same, or goes on, over all sockets of a connection.
+pub(super) struct Connection {
+    backoff: Backoff,
+    classifier: Classifier,
+    config: Arc<Config>,
+    core: Weak<Core>,
+    events: Arc<Log<Event>>,
+    /// What the last failure asked the next dial to wait, whoever makes it.
+    floor: Duration,
+    limiter: Limiter,
+    link: Link,
+    members: Members,
+    metrics: Arc<Metrics>,
+    /// What the session itself said about the failure that is to be judged.
+    overruled: Option<Verdict>,
+    protocol: Arc<dyn Protocol>,
+    random: SmallRng,
+    status: Status,
+    transport: Arc<dyn DynTransport>,
+    wall: fn() -> SystemTime,
+    /// Whether the last socket was open for long enough.
+    was_stable: bool,
+}
+
+enum State {
+    BackingOff { delay: Duration, closing: Option<BoxSocket> },
+    Connecting,
+    Open(Box<Open>),
+    Waiting,
+}
+
+type Step = ControlFlow<CloseReason, State>;
+
+impl Connection {
+    /// Runs until nobody wants the connection or the policy gives up.
+    async fn run(&mut self) -> CloseReason {
+        let mut state = State::Waiting;
+        loop {
+            let step = match state {
+                State::BackingOff { delay, closing } => self.back_off(delay, closing).await,
+                State::Connecting => self.connect().await,
+                State::Open(open) => self.drive(open).await,
+                State::Waiting => self.wait().await,
+            };
+            state = match step {
+                Continue(state) => state,
+                Break(reason) => return reason,
+            };
+        }
+    }
+
+    /// Waits for older sockets of this lane to end, for a slot, and for what the lane has earned.
+    async fn wait(&mut self) -> Step {
+        self.announce(Status::Connecting { attempt: 1 });
+        loop {
+            if !self.absorb() {
+                return Break(CloseReason::Unused);
+            }
+            if self.core.upgrade().is_some_and(|core| core.may_dial(self.link.id)) {
+                break;
+            }
+            poll_fn(|cx| self.link.signal.poll_take(cx)).await;
+        }
+        if let Some(until) = self.link.not_before.take() {
+            tokio::select! {
+                () = self.unwanted() => return Break(CloseReason::Unused),
+                () = time::sleep_until(until) => {}
+            }
+        }
+        Continue(State::Connecting)
+    }
+
+    async fn back_off(&mut self, delay: Duration, closing: Option<BoxSocket>) -> Step {
+        let until = Instant::now() + delay;
+        let close_timeout = self.config.close_timeout;
+        let closing = async {
+            if let Some(socket) = closing {
+                close(socket, close_timeout).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.unwanted() => Break(CloseReason::Unused),
+            () = time::sleep_until(until) => Continue(State::Connecting),
+            () = closing => Continue(State::Connecting),
+        }
+    }
+
+    async fn connect(&mut self) -> Step {
+        let attempt = self.backoff.attempt();
+        self.announce(Status::Connecting { attempt });
+        let names = self.members.names();
+        let dial = Dial { attempt, lane: &self.link.lane, names: &names, response: None };
+        let request = match self.protocol.request(&dial) {
+            Ok(request) => request,
+            Err(e) => return Break(CloseReason::NoRequest(Arc::new(e))),
+        };
+        let dialled = {
+            let dialling = dial_once(
+                self.limiter.clone(),
+                Arc::clone(&self.transport),
+                Arc::clone(&self.config),
+                &request,
+            );
+            tokio::select! {
+                biased;
+                () = self.unwanted() => return Break(CloseReason::Unused),
+                dialled = dialling => dialled,
+            }
+        };
+        match dialled {
+            Ok(opened) => Continue(self.open(opened, &request, attempt)),
+            Err(e) => self.retry(e, Some(&request), None),
+        }
+    }
+
+    fn open(&mut self, opened: Opened, request: &Request, attempt: u32) -> State {
+        let Opened { handshake, response, socket } = opened;
+        let names = self.members.names();
+        let dial =
+            Dial { attempt, lane: &self.link.lane, names: &names, response: Some(&response) };
+        let session = self.protocol.session(&dial);
+        tracing::info!(connection = %self.link.id, lane = ?self.link.lane, attempt, "connected");
+        self.events.push(|| Event::Connected {
+            connection: self.link.id,
+            lane: self.link.lane.clone(),
+            attempt,
+            handshake,
+        });
+        self.metrics.connected(handshake);
+        self.tell_open(true);
+        self.announce(Status::Joining);
+        State::Open(Box::new(Open::new(socket, session, request, self)))
+    }
+
+    async fn drive(&mut self, mut open: Box<Open>) -> Step {
+        let ended = poll_fn(|cx| open.poll(cx, self)).await;
+        let uptime = open.uptime();
+        self.was_stable = self.backoff.record_uptime(uptime);
+        if self.was_stable {
+            self.classifier.forgive();
+        }
+        self.tell_open(false);
+        let (heard_at, host) = (open.heard_at(), open.request().clone());
+        match ended {
+            Ended::Lost { error, close } => {
+                self.members.break_off(heard_at, error.reason());
+                self.lost(error.reason(), uptime);
+                let closing = open.into_socket().filter(|_| close);
+                self.retry(error, Some(&host), closing)
+            }
+            Ended::Unwanted => {
+                if let Some(socket) = open.into_socket() {
+                    close(socket, self.config.close_timeout).await;
+                }
+                Break(CloseReason::Unused)
+            }
+        }
+    }
+
+    fn lost(&self, reason: &DisconnectReason, uptime: Duration) {
+        tracing::info!(connection = %self.link.id, lane = ?self.link.lane, %reason, "disconnected");
+        self.metrics.lost(reason);
+        self.events.push(|| Event::Disconnected {
+            connection: self.link.id,
+            lane: self.link.lane.clone(),
+            reason: reason.clone(),
+            uptime,
+        });
+    }
+
+    /// What is to be done about a failure: wait and try again, or give up.
+    fn retry(
+        &mut self,
+        error: TransportError,
+        request: Option<&Request>,
+        closing: Option<BoxSocket>,
+    ) -> Step {
+        let error = Arc::new(error);
+        let failure = Failure::new(error.reason(), error.response());
+        let overruled = self.overruled.take().or_else(|| self.protocol.classify(&failure));
+        let longest = self.backoff.max_delay();
+        let judgement = self.classifier.judge(&failure, overruled, longest, (self.wall)());
+        self.members.failed(&error);
+        self.floor = Duration::ZERO;
+        match judgement {
+            Judgement::Fatal => return Break(CloseReason::Fatal(error)),
+            Judgement::Unauthorized => return Break(CloseReason::Unauthorized(error)),
+            Judgement::Retry { floor, whole_host } => {
+                self.floor = floor;
+                if let Some(request) = request.filter(|_| whole_host) {
+                    self.limiter.pause(&request.url().origin(), floor);
+                }
+            }
+        }
+        let Some(delay) = self.backoff.next() else {
+            // What was due now is the last attempt that failed, retries included.
+            let attempts = self.backoff.attempt();
+            return Break(CloseReason::RetriesExhausted { attempts, last: error });
+        };
+        let delay = delay.max(self.floor);
+        let attempt = self.backoff.attempt();
+        tracing::warn!(
+            connection = %self.link.id, lane = ?self.link.lane, %error,
+            cause = error.cause(), "attempt {attempt} follows in {delay:.1?}",
+        );
+        self.metrics.retrying();
+        self.events.push(|| Event::Retrying {
+            connection: self.link.id,
+            lane: self.link.lane.clone(),
+            attempt,
+            delay,
+            error: Arc::clone(&error),
+        });
+        self.announce(Status::BackingOff { attempt, delay, error });
+        Continue(State::BackingOff { delay, closing })
+    }
+
+    /// Resolves once the registry has taken the connection out. What changes until then is kept.
+    async fn unwanted(&mut self) {
+        while self.absorb() {
+            poll_fn(|cx| self.link.signal.poll_take(cx)).await;
+        }
+    }
+
+    /// Takes over what has changed, without a socket to say it on. Returns whether the connection is
+    /// still wanted.
+    fn absorb(&mut self) -> bool {
+        let Some(changes) = self.core.upgrade().and_then(|core| core.changes(self.link.id)) else {
+            return false;
+        };
+        self.members.apply(changes, &self.status);
+        true
+    }
+
+    fn announce(&mut self, status: Status) {
+        self.members.announce(&status);
+        self.status = status;
+    }
+
+    fn tell_open(&self, is_open: bool) {
+        if let Some(core) = self.core.upgrade() {
+            core.opened(self.link.id, is_open);
+        }
+    }
+}
+
+/// A socket that has just opened.
+struct Opened {
+    handshake: Duration,
+    response: Response,
+    socket: BoxSocket,
+}
+
+/// Waits for the limiter, and then makes one attempt within its deadline.
+async fn dial_once(
+    limiter: Limiter,
+    transport: Arc<dyn DynTransport>,
+    config: Arc<Config>,
+    request: &Request,
+) -> Result<Opened, TransportError> {
+    let host = request.url().origin();
+    let _permit = limiter.admit(&host, config.limits.handshakes_per_host).await;
+    let start = Instant::now();
+    let connected = time::timeout(config.connect_timeout, transport.connect(request)).await;
+    let (socket, response) =
+        connected.unwrap_or_else(|_| Err(TransportError::new(DisconnectReason::ConnectTimeout)))?;
+    Ok(Opened { handshake: start.elapsed(), response, socket })
+}
+
+/// Closes a socket in good form, or drops it at the deadline.
+async fn close(mut socket: BoxSocket, within: Duration) {
+    let closed = poll_fn(|cx| socket.poll_close(cx));
+    let _ = time::timeout(within, closed).await;
+}

@@ -1,0 +1,346 @@
+//! One open socket, from handshake to loss.
+//!
+//! Reading, writing and the clocks are polled side by side: a write that stalls stops nothing but
+//! writes. What was read is published at once, and after a full budget the task gives way, so that
+//! readers have their turn before the next batch.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{self, Instant, Sleep};
+
+use super::Connection;
+use super::desk::{Desk, Said};
+use super::outbox::Outbox;
+use crate::message::Message;
+use crate::name::StreamName;
+use crate::observe::{Metrics, Status};
+use crate::protocol::{Cx, DisconnectReason, Request, Session, Verdict};
+use crate::transport::{BoxSocket, Frame, Frames, TransportError};
+
+pub(super) struct Open {
+    /// Deadline of the armed `timer`.
+    armed: Instant,
+    attempt: u32,
+    frames: Frames,
+    /// Whether the session knows that the socket is open.
+    greeted: bool,
+    heard_at: Instant,
+    /// The time, as of this turn or of what was read in it.
+    now: Instant,
+    opened_at: Instant,
+    outbox: Outbox,
+    /// When a ping was sent that nothing has followed.
+    pinged_at: Option<Instant>,
+    ready: bool,
+    request: Request,
+    said: Said,
+    session: Box<dyn Session>,
+    socket: BoxSocket,
+    timer: Pin<Box<Sleep>>,
+    _counted: OpenSocket,
+}
+
+/// Why a socket is not used any more.
+pub(super) enum Ended {
+    Lost {
+        error: TransportError,
+        /// Whether a close handshake makes sense.
+        close: bool,
+    },
+    Unwanted,
+}
+
+type Poised = Result<(), Ended>;
+
+impl Open {
+    pub(super) fn new(
+        socket: BoxSocket,
+        session: Box<dyn Session>,
+        request: &Request,
+        connection: &Connection,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            armed: now,
+            attempt: connection.backoff.attempt(),
+            frames: Frames::with_budget(1, 1),
+            greeted: false,
+            heard_at: now,
+            now,
+            opened_at: now,
+            outbox: Outbox::default(),
+            pinged_at: None,
+            ready: false,
+            request: request.clone(),
+            said: Said::default(),
+            session,
+            socket,
+            timer: Box::pin(time::sleep_until(now)),
+            _counted: OpenSocket(Arc::clone(&connection.metrics)),
+        }
+    }
+
+    /// Serves the socket until it is lost or no longer wanted.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Poll<Ended> {
+        match self.advance(cx, of) {
+            Ok(()) => Poll::Pending,
+            Err(ended) => Poll::Ready(ended),
+        }
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.opened_at.elapsed()
+    }
+
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    pub(super) fn into_socket(self) -> Option<BoxSocket> {
+        // A stalled write would stall the close frame as well.
+        self.outbox.stalled_since().is_none().then_some(self.socket)
+    }
+
+    /// Does all that can be done now. Changes and clocks come first, since they are rare and must
+    /// not wait behind a busy socket.
+    fn advance(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Poised {
+        self.now = Instant::now();
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.speak(of, |session, cx| session.open(cx))?;
+        }
+        while of.link.signal.poll_take(cx).is_ready() {
+            self.reconcile(of)?;
+        }
+        self.check_clocks(of)?;
+        self.join_wanted(of)?;
+        if self.read(cx, of)? {
+            cx.waker().wake_by_ref(); // There may be more; readers go first.
+        }
+        self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
+        if self.outbox.is_overfull() {
+            return Err(dead(DisconnectReason::WriteTimeout));
+        }
+        self.arm(of, cx);
+        Ok(())
+    }
+
+    /// Compares what is carried with what is wanted, and tells the server to stop the rest.
+    fn reconcile(&mut self, of: &mut Connection) -> Poised {
+        let changes = of.core.upgrade().and_then(|core| core.changes(of.link.id));
+        let Some(changes) = changes else { return Err(Ended::Unwanted) };
+        let left = of.members.apply(changes, &Status::Joining);
+        let most = of.protocol.limits(&of.link.lane).batch.unwrap_or(usize::MAX).max(1);
+        for names in left.chunks(most) {
+            self.speak(of, |session, cx| session.leave(names, cx))?;
+        }
+        Ok(())
+    }
+
+    fn join_wanted(&mut self, of: &mut Connection) -> Poised {
+        if !self.ready {
+            return Ok(());
+        }
+        let most = of.protocol.limits(&of.link.lane).batch.unwrap_or(usize::MAX).max(1);
+        let deadline = self.now + of.config.join_timeout;
+        loop {
+            let names = of.members.start_joining(most, deadline, self.now);
+            if names.is_empty() {
+                return Ok(());
+            }
+            self.speak(of, |session, cx| session.join(&names, cx))?;
+        }
+    }
+
+    /// Reads what is there, up to the budget, and publishes it. Returns whether there may be more.
+    fn read(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Result<bool, Ended> {
+        let (messages, bytes) = of.members.budget();
+        self.frames.set_budget(messages, bytes);
+        let mut frames = std::mem::replace(&mut self.frames, Frames::with_budget(0, 0));
+        let polled = self.socket.poll_read(cx, &mut frames);
+        let may_be_more = frames.is_full();
+        let handled = self.handle(&mut frames, of);
+        self.frames = frames;
+        of.members.publish(self.now);
+        handled?;
+        match polled {
+            Poll::Ready(Err(error)) => Err(lost(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(may_be_more),
+        }
+    }
+
+    fn handle(&mut self, frames: &mut Frames, of: &mut Connection) -> Poised {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.now = Instant::now();
+        self.heard_at = self.now;
+        self.pinged_at = None;
+        for frame in frames.drain() {
+            match frame {
+                Frame::Close(close) => {
+                    let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
+                    let reason = DisconnectReason::closed(code, &reason);
+                    return Err(Ended::Lost { error: TransportError::new(reason), close: true });
+                }
+                Frame::Data(message) => self.receive(&message, of)?,
+                // The socket has answered it; the answer is to leave the house in time.
+                Frame::Ping(_) => self.outbox.flush(),
+                // A pong has done its work by being heard.
+                Frame::Pong(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, message: &Message, of: &mut Connection) -> Poised {
+        self.speak(of, |session, cx| session.receive(message, cx))
+    }
+
+    /// Lets the session speak, and acts upon what it said.
+    fn speak(
+        &mut self,
+        of: &mut Connection,
+        speak: impl FnOnce(&mut dyn Session, &mut Cx<'_>),
+    ) -> Poised {
+        let mut desk = Desk {
+            attempt: self.attempt,
+            members: &mut of.members,
+            metrics: &of.metrics,
+            now: self.now,
+            outbox: &mut self.outbox,
+            said: &mut self.said,
+        };
+        let mut cx = Cx::new(self.now, of.wall, &mut of.random, &mut desk);
+        speak(&mut *self.session, &mut cx);
+        if self.said.ready && !self.ready {
+            self.ready = true;
+            self.joined_by_url(of)?;
+        }
+        if !self.said.over.is_empty() {
+            let core = of.core.upgrade();
+            for (topic, reason) in self.said.over.drain(..) {
+                core.iter().for_each(|core| core.end_topic(&topic, reason.clone()));
+            }
+        }
+        match self.said.failed.take() {
+            Some((verdict, why)) => Err(self.given_up(verdict, why, of)),
+            None => Ok(()),
+        }
+    }
+
+    /// The session is ready: what the URL asked for is joined, or not wanted any more.
+    fn joined_by_url(&mut self, of: &mut Connection) -> Poised {
+        let joins = self.request.joins().to_vec();
+        let (wanted, unwanted): (Vec<StreamName>, Vec<_>) =
+            joins.into_iter().partition(|name| of.members.carries(name));
+        for name in &wanted {
+            of.members.joined(name.as_str(), self.attempt, self.now);
+        }
+        if unwanted.is_empty() {
+            return Ok(());
+        }
+        self.speak(of, |session, cx| session.leave(&unwanted, cx))
+    }
+
+    fn given_up(&self, verdict: Verdict, why: String, of: &mut Connection) -> Ended {
+        of.overruled = Some(verdict);
+        let error = TransportError::new(DisconnectReason::Protocol).with_source(why);
+        Ended::Lost { error, close: true }
+    }
+
+    fn check_clocks(&mut self, of: &mut Connection) -> Poised {
+        let now = self.now;
+        if self.outbox.stalled_since().is_some_and(|at| at + of.config.write_timeout <= now) {
+            return Err(dead(DisconnectReason::WriteTimeout));
+        }
+        if self.heartbeat_due(of) <= now {
+            if self.pinged_at.is_some() {
+                return Err(dead(DisconnectReason::HeartbeatTimeout));
+            }
+            self.pinged_at = Some(now);
+            self.outbox.push_first(Frame::Ping(Bytes::new()));
+        }
+        if !self.ready && self.opened_at + of.config.join_timeout <= now {
+            return Err(silent(DisconnectReason::JoinTimeout));
+        }
+        if self.session.deadline().is_some_and(|deadline| deadline <= now) {
+            self.speak(of, |session, cx| session.tick(cx))?;
+        }
+        self.check_members(of)
+    }
+
+    /// What fails one name of several is that name's affair; else it is the socket's.
+    fn check_members(&mut self, of: &mut Connection) -> Poised {
+        while let Some((key, reason)) = of.members.overdue(self.now) {
+            if !of.members.has_others(key) {
+                return Err(silent(reason));
+            }
+            let name = [of.members.name(key)];
+            self.said.over.extend(of.members.fail(key, &reason, self.now));
+            self.speak(of, |session, cx| session.leave(&name, cx))?;
+        }
+        Ok(())
+    }
+
+    fn heartbeat_due(&self, of: &Connection) -> Instant {
+        let heartbeat = of.config.heartbeat;
+        match self.pinged_at {
+            Some(pinged_at) => pinged_at + heartbeat.timeout,
+            None => self.heard_at + heartbeat.interval,
+        }
+    }
+
+    /// Arms the timer for the next deadline. It is not moved to a later one: most deadlines move on
+    /// with each message, and a timer that fires early costs less than one that is moved each time.
+    fn arm(&mut self, of: &Connection, cx: &mut Context<'_>) {
+        let ready_due = (!self.ready).then(|| self.opened_at + of.config.join_timeout);
+        let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
+        let others = [
+            ready_due,
+            write_due,
+            self.session.deadline(),
+            of.members.next_due(self.ready),
+        ];
+        let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
+        if self.armed <= self.now || due < self.armed {
+            self.armed = due;
+            self.timer.as_mut().reset(due);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// The socket itself reports its loss.
+fn lost(error: TransportError) -> Ended {
+    Ended::Lost { error, close: false }
+}
+
+/// Nothing can be said to a peer that does not answer.
+fn dead(reason: DisconnectReason) -> Ended {
+    lost(TransportError::new(reason))
+}
+
+/// The peer lives, but the socket is of no use.
+fn silent(reason: DisconnectReason) -> Ended {
+    Ended::Lost { error: TransportError::new(reason), close: true }
+}
+
+/// Counts one open socket for as long as it is one.
+struct OpenSocket(Arc<Metrics>);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.disconnected();
+    }
+}

@@ -1,0 +1,108 @@
+//! The task a connection runs in, and what must happen when it ends.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use tokio::runtime::Handle as Runtime;
+
+use super::classify::Classifier;
+use super::members::Members;
+use super::{Backoff, Connection};
+use crate::engine::core::Core;
+use crate::engine::registry::Link;
+use crate::error::CloseReason;
+use crate::observe::{ConnectionId, Event, Status};
+use crate::protocol::Lane;
+
+/// Runs the connection at the other end of `link`.
+pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
+    let id = link.id;
+    let running = Running::new(core, &link);
+    let mut connection = Connection::new(core, link);
+    let task = runtime.spawn(async move {
+        let mut running = running;
+        let reason = connection.run().await;
+        running.end(&connection, reason);
+    });
+    core.running(id, task.abort_handle());
+}
+
+impl Connection {
+    fn new(core: &Arc<Core>, link: Link) -> Self {
+        // One seed per manager, and a generator of its own for each connection.
+        let seed = core.seed ^ link.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let retry = core.config.retry.clone();
+        Self {
+            backoff: Backoff::new(retry.clone(), seed),
+            classifier: Classifier::default(),
+            config: Arc::clone(&core.config),
+            core: Arc::downgrade(core),
+            events: Arc::clone(&core.events),
+            floor: Duration::ZERO,
+            limiter: core.limiter.clone(),
+            link,
+            members: Members::new(retry, seed, Arc::clone(&core.metrics)),
+            metrics: Arc::clone(&core.metrics),
+            overruled: None,
+            protocol: Arc::clone(&core.protocol),
+            random: SmallRng::seed_from_u64(!seed),
+            status: Status::Connecting { attempt: 1 },
+            transport: Arc::clone(&core.transport),
+            wall: core.wall,
+            was_stable: false,
+        }
+    }
+}
+
+/// A running connection. What must happen when it ends is done on drop, so that no reader waits for
+/// ever on a task that panicked or whose runtime is gone.
+struct Running {
+    core: Weak<Core>,
+    floor: Duration,
+    id: ConnectionId,
+    lane: Lane,
+    reason: CloseReason,
+    was_stable: bool,
+}
+
+impl Running {
+    fn new(core: &Arc<Core>, link: &Link) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            floor: Duration::ZERO,
+            id: link.id,
+            lane: link.lane.clone(),
+            reason: CloseReason::Aborted,
+            was_stable: false,
+        }
+    }
+
+    fn end(&mut self, connection: &Connection, reason: CloseReason) {
+        self.floor = connection.floor;
+        self.was_stable = connection.was_stable;
+        self.reason = reason;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else { return };
+        let (id, lane, reason) = (self.id, &self.lane, &self.reason);
+        if matches!(reason, CloseReason::Unused) {
+            tracing::debug!(connection = %id, ?lane, "connection closed");
+        } else {
+            tracing::warn!(connection = %id, ?lane, %reason, "connection closed for good");
+            // Before its streams end: who subscribes again on seeing that must find it.
+            core.punish(lane, self.was_stable, self.floor);
+            core.abandon(id, reason);
+        }
+        core.events.push(|| Event::Closed {
+            connection: id,
+            lane: lane.clone(),
+            reason: reason.clone(),
+        });
+        core.finished(id, lane);
+    }
+}

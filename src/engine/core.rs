@@ -1,0 +1,333 @@
+//! What every handle, subscription and task of one manager shares.
+//!
+//! Ownership runs one way: managers, subscriptions and leases own the core, which owns the
+//! registry. Tasks hold at most a `Weak` of it, so dropping the last owner stops everything.
+//!
+//! # Deadlock safety
+//!
+//! The registry's lock is taken in [`Core::decide`] alone, for plain synchronous code that takes no
+//! lock but, shortly, a topic's. What a decision leaves to be done (wake, close, drop) is done after
+//! the lock is released, since it may run other people's code, which may come back here.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::time::{self, Instant};
+
+use super::events::Log;
+use super::limiter::Limiter;
+use super::registry::{Asked, Change, Kind, Leftovers, Link, Registry};
+use super::sweeper;
+use super::sync::{Mutex, Signal, Watch};
+use super::topic::{Reader, Topic};
+use crate::config::{Config, StreamConfig};
+use crate::error::{CloseReason, SubscribeError};
+use crate::name::StreamName;
+use crate::observe::{ConnectionId, Event, Metrics, Overall, StreamInfo};
+use crate::protocol::{Lane, Protocol};
+use crate::transport::DynTransport;
+
+/// Topics looked at under one hold of the lock, by what has to look at all of them.
+const PIECE: usize = 64;
+
+pub(crate) struct Core {
+    pub(crate) config: Arc<Config>,
+    pub(crate) events: Arc<Log<Event>>,
+    pub(crate) limiter: Limiter,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) overall: Arc<Watch<Overall>>,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    registry: Mutex<Registry>,
+    /// Tasks that run.
+    running: Watch<usize>,
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) seed: u64,
+    streams: HashMap<StreamName, StreamConfig>,
+    pub(super) sweeper: Arc<Signal>,
+    pub(super) sweeping: Arc<AtomicBool>,
+    pub(crate) transport: Arc<dyn DynTransport>,
+    /// The wall clock, for dates only.
+    pub(crate) wall: fn() -> SystemTime,
+    weak: Weak<Self>,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) limiter: Limiter,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) seed: u64,
+    pub(crate) streams: HashMap<StreamName, StreamConfig>,
+    pub(crate) transport: Arc<dyn DynTransport>,
+    pub(crate) wall: fn() -> SystemTime,
+}
+
+/// A claim on a topic, given back on drop: on any thread, inside a runtime or not.
+pub(crate) struct Seat {
+    core: Arc<Core>,
+    kind: Kind,
+    topic: Arc<Topic>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, limiter, protocol, runtime, seed, streams, transport, wall } = parts;
+        Arc::new_cyclic(|weak| Self {
+            events: Arc::new(Log::new()),
+            limiter,
+            metrics: Arc::default(),
+            overall: Arc::new(Watch::new(Overall::default())),
+            protocol,
+            registry: Mutex::new(Registry::new(&config)),
+            running: Watch::new(0),
+            runtime,
+            seed,
+            streams,
+            sweeper: Arc::default(),
+            sweeping: Arc::default(),
+            transport,
+            wall,
+            weak: weak.clone(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// Takes a seat on `name`. A returned [`Link`] is a new connection for the caller to run.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        name: &StreamName,
+        kind: Kind,
+        can_open: bool,
+    ) -> Result<(Seat, Option<Link>), SubscribeError> {
+        // Asked before the lock is taken: it is the user's code.
+        let lane = self.protocol.lane(name)?;
+        let capacity = self.protocol.limits(&lane).capacity.unwrap_or(usize::MAX);
+        let asked =
+            Asked { can_open, capacity, kind, lane: &lane, name, now: Instant::now() };
+        let mut opened = false;
+        let (joined, is_due) = self.decide(|registry| {
+            let joined = registry.join(&asked, || {
+                opened = true;
+                self.open_topic(name)
+            });
+            (joined, registry.next_due().is_some())
+        });
+        if is_due {
+            sweeper::start(self, &self.weak); // Its runtime may have gone.
+        }
+        let (topic, link) = joined?;
+        let seat = Seat { core: Arc::clone(self), kind, topic };
+        if opened {
+            self.metrics.stream_opened();
+            self.events.push(|| Event::StreamOpened { name: name.clone() });
+        }
+        if kind == Kind::Reader {
+            self.metrics.reader_joined();
+        }
+        Ok((seat, link))
+    }
+
+    fn open_topic(&self, name: &StreamName) -> Arc<Topic> {
+        let settings = self.streams.get(name).cloned().unwrap_or_else(|| self.config.stream());
+        Arc::new(Topic::new(name.clone(), settings, Arc::clone(&self.metrics)))
+    }
+
+    fn leave(&self, topic: &Arc<Topic>, kind: Kind) {
+        let now = Instant::now();
+        if kind == Kind::Reader {
+            self.metrics.reader_left();
+        }
+        let due = self.decide(|registry| registry.leave(topic, kind, now));
+        if due.is_some() {
+            sweeper::wake(self, &self.weak);
+        }
+    }
+
+    /// Closes what has lingered long enough, and says when to look again.
+    pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
+        while self.decide(|registry| registry.sweep(now)) {}
+        self.decide(|registry| {
+            registry.forget_old_penalties(now);
+            registry.next_due()
+        })
+    }
+
+    /// Closes what nobody has read or leased since `since`, and says how much that was.
+    pub(crate) fn sweep_idle(&self, since: Instant) -> usize {
+        std::iter::repeat_with(|| self.decide(|registry| registry.sweep_idle(since)))
+            .take_while(|closed| *closed)
+            .count()
+    }
+
+    pub(super) fn changes(&self, id: ConnectionId) -> Option<Vec<Change>> {
+        let now = Instant::now();
+        self.decide(|registry| registry.changes(id, now))
+    }
+
+    pub(super) fn may_dial(&self, id: ConnectionId) -> bool {
+        self.decide(|registry| registry.may_dial(id))
+    }
+
+    pub(super) fn opened(&self, id: ConnectionId, is_open: bool) {
+        self.decide(|registry| registry.opened(id, is_open));
+    }
+
+    /// Closes one topic, whose connection lives on.
+    pub(super) fn end_topic(&self, topic: &Arc<Topic>, reason: CloseReason) {
+        let now = Instant::now();
+        self.decide(|registry| registry.ended(topic, reason, now));
+    }
+
+    /// Connection `id` ended by itself: its streams end with it.
+    pub(super) fn abandon(&self, id: ConnectionId, reason: &CloseReason) {
+        while self.decide(|registry| registry.abandon(id, PIECE, reason)) {}
+    }
+
+    /// A lane's connection failed for good: the next one has to wait.
+    pub(super) fn punish(&self, lane: &Lane, was_stable: bool, floor: Duration) {
+        let now = Instant::now();
+        self.decide(|registry| registry.failed(lane, was_stable, floor, now));
+        sweeper::wake(self, &self.weak);
+    }
+
+    pub(super) fn running(&self, id: ConnectionId, task: tokio::task::AbortHandle) {
+        self.decide(|registry| registry.running(id, task));
+    }
+
+    pub(super) fn finished(&self, id: ConnectionId, lane: &Lane) {
+        self.decide(|registry| registry.finished(id, lane));
+    }
+
+    /// Closes every stream, and waits until the tasks have ended, which takes no longer than the
+    /// close handshakes may.
+    pub(crate) async fn shut_down(&self) {
+        while self.decide(|registry| registry.shut_down(PIECE)) {}
+        self.sweeper.set();
+        if time::timeout(self.config.close_timeout, self.all_finished()).await.is_err() {
+            let tasks = self.registry.lock().tasks();
+            tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        }
+    }
+
+    async fn all_finished(&self) {
+        let mut follower = self.running.follow();
+        loop {
+            let running = poll_fn(|cx| self.running.poll_changed(&mut follower, cx)).await;
+            if running.is_none_or(|running| running == 0) {
+                break;
+            }
+        }
+        self.running.unfollow(&follower);
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.registry.lock().is_shut_down()
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.registry.lock().topic(name).cloned()
+    }
+
+    pub(crate) fn stream_count(&self) -> usize {
+        self.registry.lock().stream_count()
+    }
+
+    pub(crate) fn streams(&self) -> Vec<StreamInfo> {
+        let now = Instant::now();
+        let mut streams = Vec::new();
+        let mut from = Some(0);
+        while let Some(key) = from {
+            let (listed, next) = self.registry.lock().page(key, PIECE);
+            streams.extend(listed.into_iter().map(|listed| listed.info(now)));
+            from = next;
+        }
+        streams
+    }
+
+    pub(crate) fn info(&self, topic: &Arc<Topic>) -> Option<StreamInfo> {
+        let listed = self.registry.lock().listed(topic);
+        listed.map(|listed| listed.info(Instant::now()))
+    }
+
+    /// The runtime to run connections on.
+    pub(crate) fn runtime(&self) -> Option<Runtime> {
+        self.runtime.clone().or_else(|| Runtime::try_current().ok())
+    }
+
+    /// Takes a decision under the lock, and carries it out without.
+    fn decide<R>(&self, decision: impl FnOnce(&mut Registry) -> R) -> R {
+        let (result, leftovers, changed) = {
+            let mut registry = self.registry.lock();
+            let before = (registry.overall(), registry.running_tasks());
+            let result = decision(&mut registry);
+            let after = (registry.overall(), registry.running_tasks());
+            (result, registry.leftovers(), before != after)
+        };
+        if changed {
+            self.refresh();
+        }
+        self.carry_out(leftovers);
+        result
+    }
+
+    /// Brings what is watched up to date. Read anew inside the watch's lock, so that of two that
+    /// come here at once the later does not leave behind what the earlier saw.
+    fn refresh(&self) {
+        self.overall.update(|overall| {
+            let before = std::mem::replace(overall, self.registry.lock().overall());
+            before != *overall
+        });
+        self.running.update(|running| {
+            let before = std::mem::replace(running, self.registry.lock().running_tasks());
+            before != *running
+        });
+    }
+
+    fn carry_out(&self, leftovers: Leftovers) {
+        for (topic, reason) in leftovers.done() {
+            let Some(reason) = reason else { continue };
+            let name = topic.name.clone();
+            self.events.push(|| match &reason {
+                CloseReason::Unused => Event::StreamSwept { name },
+                reason => Event::StreamClosed { name, reason: reason.clone() },
+            });
+            tracing::debug!(name = %topic.name, %reason, "stream closed");
+            topic.close(reason);
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.sweeper.set(); // It finds us gone, and ends.
+        self.overall.close();
+        self.events.close();
+        let leftovers = self.registry.lock().let_go();
+        self.carry_out(leftovers);
+    }
+}
+
+impl Seat {
+    pub(crate) fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+
+    pub(crate) fn read(&self) -> Reader {
+        self.topic.read()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.core.leave(&self.topic, self.kind);
+    }
+}

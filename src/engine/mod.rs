@@ -1,0 +1,18 @@
+//! One socket per name, for as long as somebody wants it.
+//!
+//! The registry decides, connections obey: see [`registry`](self::registry) for what is open and
+//! why, [`connection`](self::connection) for how it stays open, [`topic`](self::topic) for how a
+//! message reaches its readers, and [`core`](self::core) for what they share.
+
+pub(crate) mod connection;
+pub(crate) mod core;
+pub(crate) mod events;
+pub(crate) mod limiter;
+mod penalty;
+pub(crate) mod registry;
+mod sweeper;
+pub(crate) mod sync;
+pub(crate) mod topic;
+
+#[cfg(all(test, wsmux_shuttle))]
+mod races;

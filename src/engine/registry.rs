@@ -1,0 +1,593 @@
+//! Who is listening to what, and which connection carries it.
+//!
+//! The registry is plain data: no tasks, no I/O, no clock of its own. Every decision to open or to
+//! close is taken here, under one lock, and so cannot race with another; connections only carry the
+//! decisions out. Nothing here is linear in the number of streams.
+//!
+//! # Invariants
+//!
+//! 1. Each topic in `topics` is carried by one connection in `connections`, and each connection
+//!    there carries at least one.
+//! 2. A connection that carries nothing any more is taken out at once and told so; it is in its
+//!    lane's `closing` until its task ends. Nobody is ever given a seat on it.
+//! 3. A topic is in `idle` and in `due` if and only if it has neither readers nor leases.
+//! 4. A connection dials only while it holds one of `max_connections` slots, and not before older
+//!    connections of its lane have ended: a name has at most one socket.
+//! 5. What is taken out is handed to [`Leftovers`], and dropped without the lock: wakers and errors
+//!    run other people's code.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::penalty::{Bounds, Penalties};
+use super::sync::Signal;
+use super::topic::Topic;
+use crate::config::Config;
+use crate::error::{CloseReason, SubscribeError};
+use crate::name::StreamName;
+use crate::observe::{ConnectionId, Overall, StreamInfo};
+use crate::protocol::Lane;
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    by_name: HashMap<StreamName, usize>,
+    connections: HashMap<ConnectionId, Handle>,
+    /// Streams in the order in which they will have lingered long enough.
+    due: BTreeSet<(Instant, usize)>,
+    /// Streams in the order in which they were left.
+    idle: BTreeSet<(Instant, usize)>,
+    lanes: HashMap<Lane, Crossing>,
+    leftovers: Leftovers,
+    max_connections: usize,
+    next_id: u64,
+    open: usize,
+    penalties: Penalties<Lane>,
+    refusals: Penalties<StreamName>,
+    shut_down: bool,
+    slots: Slots,
+    tasks: HashMap<ConnectionId, Option<AbortHandle>>,
+    topics: Slab<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connection: ConnectionId,
+    /// When it was left by the last of them, and when it will have lingered long enough.
+    idle: Option<(Instant, Instant)>,
+    leases: usize,
+    readers: usize,
+    topic: Arc<Topic>,
+}
+
+/// The registry's end of a connection.
+#[derive(Debug)]
+struct Handle {
+    capacity: usize,
+    /// Names whose topic may have changed since the connection last asked.
+    dirty: HashSet<StreamName>,
+    has_slot: bool,
+    is_open: bool,
+    lane: Lane,
+    /// Keys of the topics it carries.
+    names: BTreeSet<usize>,
+    signal: Arc<Signal>,
+}
+
+/// The connections of one lane.
+#[derive(Debug, Default)]
+struct Crossing {
+    /// Those that wait for an older one to end.
+    blocked: BTreeSet<ConnectionId>,
+    /// Those that were taken out and whose tasks have not ended.
+    closing: BTreeSet<ConnectionId>,
+    live: usize,
+    /// Those with room for another name.
+    roomy: BTreeSet<ConnectionId>,
+}
+
+/// The right to have a socket. A connection that is closing keeps its slot until its task ends.
+#[derive(Debug, Default)]
+struct Slots {
+    held: HashSet<ConnectionId>,
+    queue: BTreeSet<ConnectionId>,
+}
+
+/// The connection's end of a [`Handle`].
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: ConnectionId,
+    pub(crate) lane: Lane,
+    /// The first dial has to wait until then.
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) signal: Arc<Signal>,
+}
+
+/// How somebody sits on a topic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Lease,
+    Reader,
+}
+
+/// Whom a seat is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Whether a connection could be run.
+    pub(crate) can_open: bool,
+    pub(crate) capacity: usize,
+    pub(crate) kind: Kind,
+    pub(crate) lane: &'a Lane,
+    pub(crate) name: &'a StreamName,
+    pub(crate) now: Instant,
+}
+
+/// What a connection has to do about a name.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) name: StreamName,
+    /// The join has to wait until then.
+    pub(crate) not_before: Option<Instant>,
+    /// Its topic; `None` once it is not wanted.
+    pub(crate) topic: Option<Arc<Topic>>,
+}
+
+/// What a decision leaves to be done without the lock.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    handles: Vec<AbortHandle>,
+    signals: Vec<Arc<Signal>>,
+    /// Topics that were taken out, and why if they are to be closed.
+    pub(crate) topics: Vec<(Arc<Topic>, Option<CloseReason>)>,
+}
+
+impl Leftovers {
+    pub(crate) fn done(self) -> Vec<(Arc<Topic>, Option<CloseReason>)> {
+        self.signals.iter().for_each(|signal| signal.set());
+        self.topics
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(config: &Config) -> Self {
+        let bounds = Bounds { min: config.retry.min_delay, max: config.retry.max_delay };
+        Self {
+            by_name: HashMap::new(),
+            connections: HashMap::new(),
+            due: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            lanes: HashMap::new(),
+            leftovers: Leftovers::default(),
+            max_connections: config.limits.max_connections,
+            next_id: 0,
+            open: 0,
+            penalties: Penalties::new(bounds),
+            refusals: Penalties::new(bounds),
+            shut_down: false,
+            slots: Slots::default(),
+            tasks: HashMap::new(),
+            topics: Slab::new(),
+        }
+    }
+
+    /// Takes a seat in a topic, made by `open` if there is none. A returned [`Link`] is a new
+    /// connection for the caller to run.
+    pub(crate) fn join(
+        &mut self,
+        asked: &Asked<'_>,
+        open: impl FnOnce() -> Arc<Topic>,
+    ) -> Result<(Arc<Topic>, Option<Link>), SubscribeError> {
+        if self.shut_down {
+            return Err(SubscribeError::Shutdown);
+        }
+        self.penalties.forget_old(asked.now);
+        self.refusals.forget_old(asked.now);
+        if let Some(&key) = self.by_name.get(asked.name) {
+            if !self.topics[key].topic.is_closed() {
+                return Ok((self.sit(key, asked.kind), None));
+            }
+            self.take_out(key, None); // It has ended, and nobody has told us yet.
+        }
+        let (connection, link) = self.room(asked)?;
+        let topic = open();
+        let entry = Entry { connection, idle: None, leases: 0, readers: 0, topic };
+        let key = self.topics.insert(entry);
+        self.by_name.insert(asked.name.clone(), key);
+        self.carry(connection, key, asked.name);
+        Ok((self.sit(key, asked.kind), link))
+    }
+
+    /// Gives a seat back. Says nothing to a topic that has succeeded the one that was sat in.
+    ///
+    /// Returns when the topic is due to be closed, if it now is idle.
+    pub(crate) fn leave(
+        &mut self,
+        topic: &Arc<Topic>,
+        kind: Kind,
+        now: Instant,
+    ) -> Option<Instant> {
+        let key = self.key(topic)?;
+        let entry = &mut self.topics[key];
+        match kind {
+            Kind::Lease => entry.leases -= 1,
+            Kind::Reader => entry.readers -= 1,
+        }
+        if entry.leases + entry.readers > 0 {
+            return None;
+        }
+        if topic.settings.linger.is_zero() {
+            self.take_out(key, Some(CloseReason::Unused));
+            return None;
+        }
+        let due = now + topic.settings.linger;
+        entry.idle = Some((now, due));
+        self.idle.insert((now, key));
+        self.due.insert((due, key));
+        Some(due)
+    }
+
+    /// Closes a topic that has lingered long enough. Call again until there is none.
+    pub(crate) fn sweep(&mut self, now: Instant) -> bool {
+        match self.due.first() {
+            Some(&(due, key)) if due <= now => self.take_out(key, Some(CloseReason::Unused)),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Closes a topic that was left by `since` or earlier. Call again until there is none.
+    pub(crate) fn sweep_idle(&mut self, since: Instant) -> bool {
+        match self.idle.first() {
+            Some(&(left, key)) if left <= since => self.take_out(key, Some(CloseReason::Unused)),
+            _ => return false,
+        }
+        true
+    }
+
+    /// When the next topic is due, if none is joined again, or a penalty is to be forgotten.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let topic = self.due.first().map(|(due, _)| *due);
+        [topic, self.penalties.next_due(), self.refusals.next_due()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn forget_old_penalties(&mut self, now: Instant) {
+        self.penalties.forget_old(now);
+        self.refusals.forget_old(now);
+    }
+
+    /// What has changed for connection `id` since it last asked; `None` once it is not wanted.
+    pub(crate) fn changes(&mut self, id: ConnectionId, now: Instant) -> Option<Vec<Change>> {
+        let handle = self.connections.get_mut(&id)?;
+        let dirty = std::mem::take(&mut handle.dirty);
+        let change = |name: StreamName| {
+            let entry = self.by_name.get(&name).map(|&key| &self.topics[key]);
+            let topic =
+                entry.filter(|entry| entry.connection == id).map(|entry| Arc::clone(&entry.topic));
+            Change { not_before: self.refusals.until(&name, now), name, topic }
+        };
+        Some(dirty.into_iter().map(change).collect())
+    }
+
+    /// Whether connection `id` may have a socket now. It is told when to ask again.
+    pub(crate) fn may_dial(&mut self, id: ConnectionId) -> bool {
+        let Some(handle) = self.connections.get_mut(&id) else { return false };
+        if handle.has_slot {
+            return true;
+        }
+        let Some(crossing) = self.lanes.get_mut(&handle.lane) else { return false };
+        if crossing.closing.first().is_some_and(|older| *older < id) {
+            crossing.blocked.insert(id);
+            return false;
+        }
+        crossing.blocked.remove(&id);
+        self.slots.queue.insert(id);
+        let has_turn = self.slots.queue.first() == Some(&id);
+        if !has_turn || self.slots.held.len() >= self.max_connections {
+            return false;
+        }
+        self.slots.queue.remove(&id);
+        self.slots.held.insert(id);
+        handle.has_slot = true;
+        self.call_next();
+        true
+    }
+
+    /// Connection `id` has opened or lost its socket.
+    pub(crate) fn opened(&mut self, id: ConnectionId, is_open: bool) {
+        let Some(handle) = self.connections.get_mut(&id) else { return };
+        if handle.is_open != is_open {
+            handle.is_open = is_open;
+            self.open = if is_open { self.open + 1 } else { self.open - 1 };
+        }
+    }
+
+    /// A topic ended alone.
+    pub(crate) fn ended(&mut self, topic: &Arc<Topic>, reason: CloseReason, now: Instant) {
+        if matches!(reason, CloseReason::Rejected { .. }) {
+            self.refusals.strike(&topic.name, false, Duration::ZERO, now);
+        }
+        match self.key(topic) {
+            Some(key) => self.take_out(key, Some(reason)),
+            // It was left meanwhile, or another has its name: only its readers are to be told.
+            None => self.leftovers.topics.push((Arc::clone(topic), Some(reason))),
+        }
+    }
+
+    /// Connection `id` failed for good: its lane has earned a wait.
+    pub(crate) fn failed(&mut self, lane: &Lane, was_stable: bool, floor: Duration, now: Instant) {
+        self.penalties.strike(lane, was_stable, floor, now);
+    }
+
+    /// Takes out up to `some` topics of connection `id`, which has ended by itself, because of
+    /// `reason`. Call again while it returns true.
+    pub(crate) fn abandon(&mut self, id: ConnectionId, some: usize, reason: &CloseReason) -> bool {
+        for _ in 0..some {
+            let Some(handle) = self.connections.get(&id) else { return false };
+            let Some(&key) = handle.names.first() else { return false };
+            self.take_out(key, Some(reason.clone()));
+        }
+        true
+    }
+
+    /// The task of connection `id` runs, and can be cut off by `handle`.
+    pub(crate) fn running(&mut self, id: ConnectionId, handle: AbortHandle) {
+        if let Some(slot) = self.tasks.get_mut(&id) {
+            *slot = Some(handle);
+        }
+    }
+
+    /// The task of connection `id` has ended.
+    pub(crate) fn finished(&mut self, id: ConnectionId, lane: &Lane) {
+        if let Some(handle) = self.tasks.remove(&id).flatten() {
+            self.leftovers.handles.push(handle);
+        }
+        self.slots.held.remove(&id);
+        if let Some(crossing) = self.lanes.get_mut(lane) {
+            crossing.closing.remove(&id);
+            for blocked in std::mem::take(&mut crossing.blocked) {
+                let handle = self.connections.get(&blocked);
+                self.leftovers.signals.extend(handle.map(|handle| Arc::clone(&handle.signal)));
+            }
+            if crossing.live == 0 && crossing.closing.is_empty() {
+                self.lanes.remove(lane);
+            }
+        }
+        self.call_next();
+    }
+
+    /// Takes out some topics, and lets nobody in any more. Call again until there is none.
+    pub(crate) fn shut_down(&mut self, some: usize) -> bool {
+        self.shut_down = true;
+        let keys: Vec<_> = self.by_name.values().copied().take(some).collect();
+        keys.iter().for_each(|&key| self.take_out(key, Some(CloseReason::Shutdown)));
+        !keys.is_empty()
+    }
+
+    /// The tasks that still run.
+    pub(crate) fn tasks(&mut self) -> Vec<AbortHandle> {
+        self.tasks.values().flatten().cloned().collect()
+    }
+
+    /// Tells every connection to look again: the registry is going away.
+    pub(crate) fn let_go(&mut self) -> Leftovers {
+        let signals = self.connections.drain().map(|(_, handle)| handle.signal).collect();
+        Leftovers { signals, ..std::mem::take(&mut self.leftovers) }
+    }
+
+    pub(crate) fn leftovers(&mut self) -> Leftovers {
+        std::mem::take(&mut self.leftovers)
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name).map(|&key| &self.topics[key].topic)
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down
+    }
+
+    pub(crate) fn stream_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(crate) fn running_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(crate) fn overall(&self) -> Overall {
+        match (self.open, self.connections.len()) {
+            (1.., _) => Overall::Connected,
+            (0, 1..) => Overall::Connecting,
+            (0, 0) => Overall::Disconnected,
+        }
+    }
+
+    /// Up to `some` streams from `key` on, and the key to go on with: who lists streams does so
+    /// piece by piece, and holds the lock for one piece at a time.
+    pub(crate) fn page(&self, key: usize, some: usize) -> (Vec<Listed>, Option<usize>) {
+        let end = (key + some).min(self.topics.capacity());
+        let listed = (key..end).filter_map(|key| self.topics.get(key)).map(|entry| Listed {
+            connection: entry.connection,
+            lane: self.connections.get(&entry.connection).map(|handle| handle.lane.clone()),
+            leases: entry.leases,
+            readers: entry.readers,
+            topic: Arc::clone(&entry.topic),
+        });
+        (listed.collect(), Some(end).filter(|end| *end < self.topics.capacity()))
+    }
+
+    pub(crate) fn listed(&self, topic: &Arc<Topic>) -> Option<Listed> {
+        let key = self.key(topic)?;
+        self.page(key, 1).0.pop()
+    }
+
+    /// The key of `topic`, unless it was taken out.
+    fn key(&self, topic: &Arc<Topic>) -> Option<usize> {
+        let &key = self.by_name.get(&topic.name)?;
+        Arc::ptr_eq(&self.topics[key].topic, topic).then_some(key)
+    }
+
+    fn sit(&mut self, key: usize, kind: Kind) -> Arc<Topic> {
+        let entry = &mut self.topics[key];
+        match kind {
+            Kind::Lease => entry.leases += 1,
+            Kind::Reader => entry.readers += 1,
+        }
+        if let Some((left, due)) = entry.idle.take() {
+            self.idle.remove(&(left, key));
+            self.due.remove(&(due, key));
+        }
+        Arc::clone(&entry.topic)
+    }
+
+    /// A connection with room for another name, or a new one.
+    fn room(&mut self, asked: &Asked<'_>) -> Result<(ConnectionId, Option<Link>), SubscribeError> {
+        let roomy = self.lanes.get(asked.lane).and_then(|crossing| crossing.roomy.first());
+        if let Some(&id) = roomy {
+            return Ok((id, None));
+        }
+        if !asked.can_open {
+            return Err(SubscribeError::NoRuntime);
+        }
+        if self.connections.len() >= self.max_connections {
+            self.give_up_longest_idle();
+            if self.connections.len() >= self.max_connections {
+                return Err(SubscribeError::ConnectionLimit { max: self.max_connections });
+            }
+        }
+        let link = self.open_connection(asked);
+        Ok((link.id, Some(link)))
+    }
+
+    fn open_connection(&mut self, asked: &Asked<'_>) -> Link {
+        self.next_id += 1;
+        let id = ConnectionId(self.next_id);
+        let lane = asked.lane.clone();
+        let signal = Arc::new(Signal::default());
+        let handle = Handle {
+            capacity: asked.capacity.max(1),
+            dirty: HashSet::new(),
+            has_slot: false,
+            is_open: false,
+            lane: lane.clone(),
+            names: BTreeSet::new(),
+            signal: Arc::clone(&signal),
+        };
+        self.connections.insert(id, handle);
+        self.tasks.insert(id, None);
+        let crossing = self.lanes.entry(lane.clone()).or_default();
+        crossing.live += 1;
+        crossing.roomy.insert(id);
+        Link { id, not_before: self.penalties.until(&lane, asked.now), lane, signal }
+    }
+
+    /// Closes the lingering stream that was left first among those that have a socket to
+    /// themselves. A look at the oldest few is enough: with many names on a socket, sockets are few.
+    fn give_up_longest_idle(&mut self) {
+        let alone = |key: usize| {
+            let handle = self.connections.get(&self.topics[key].connection);
+            handle.is_some_and(|handle| handle.names.len() == 1)
+        };
+        let key = self.idle.iter().take(64).map(|(_, key)| *key).find(|key| alone(*key));
+        if let Some(key) = key {
+            self.take_out(key, Some(CloseReason::Unused));
+        }
+    }
+
+    /// Connection `id` is to carry `name`.
+    fn carry(&mut self, id: ConnectionId, key: usize, name: &StreamName) {
+        let Some(handle) = self.connections.get_mut(&id) else { return };
+        handle.names.insert(key);
+        handle.dirty.insert(name.clone());
+        if handle.names.len() >= handle.capacity {
+            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
+                crossing.roomy.remove(&id);
+            }
+        }
+        self.leftovers.signals.push(Arc::clone(&handle.signal));
+    }
+
+    /// Connection `id` is not to carry `name` any more, and to close if that was its last.
+    fn drop_name(&mut self, id: ConnectionId, key: usize, name: &StreamName) {
+        let Some(handle) = self.connections.get_mut(&id) else { return };
+        handle.names.remove(&key);
+        handle.dirty.insert(name.clone());
+        self.leftovers.signals.push(Arc::clone(&handle.signal));
+        if !handle.names.is_empty() {
+            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
+                crossing.roomy.insert(id);
+            }
+            return;
+        }
+        let Some(handle) = self.connections.remove(&id) else { return };
+        self.slots.queue.remove(&id);
+        self.open -= usize::from(handle.is_open);
+        if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
+            crossing.live -= 1;
+            crossing.roomy.remove(&id);
+            crossing.blocked.remove(&id);
+            crossing.closing.insert(id);
+        }
+        self.call_next();
+    }
+
+    /// Takes a topic out; with a `reason`, it is closed for whoever still reads it.
+    fn take_out(&mut self, key: usize, reason: Option<CloseReason>) {
+        let entry = self.topics.remove(key);
+        self.by_name.remove(&entry.topic.name);
+        if let Some((left, due)) = entry.idle {
+            self.idle.remove(&(left, key));
+            self.due.remove(&(due, key));
+        }
+        self.drop_name(entry.connection, key, &entry.topic.name);
+        self.leftovers.topics.push((entry.topic, reason));
+    }
+
+    /// Tells the first in the queue for a slot that it may be its turn.
+    fn call_next(&mut self) {
+        if self.slots.held.len() < self.max_connections {
+            let first = self.slots.queue.first().and_then(|id| self.connections.get(id));
+            self.leftovers.signals.extend(first.map(|handle| Arc::clone(&handle.signal)));
+        }
+    }
+}
+
+/// One stream, as the registry knows it.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    connection: ConnectionId,
+    lane: Option<Lane>,
+    leases: usize,
+    readers: usize,
+    topic: Arc<Topic>,
+}
+
+impl Listed {
+    pub(crate) fn info(self, now: Instant) -> StreamInfo {
+        let facts = self.topic.facts();
+        let silent_since = facts.joined_at.map(|at| facts.last_message.map_or(at, |m| m.max(at)));
+        let silent_for = silent_since.map(|since| now.saturating_duration_since(since));
+        StreamInfo {
+            attempt: facts.attempt,
+            bytes: facts.bytes,
+            connection: self.connection,
+            gaps: facts.gaps,
+            lag: facts.lag,
+            lagged: facts.lagged,
+            last_error: facts.last_error,
+            last_message: facts.last_message,
+            lane: self.lane.unwrap_or_else(|| Lane::new(self.topic.name.as_str())),
+            leases: self.leases,
+            messages: facts.messages,
+            name: self.topic.name.clone(),
+            quiet: silent_for.is_some_and(|silent| silent >= self.topic.settings.quiet_after),
+            readers: self.readers,
+            status: self.topic.status().get(),
+            uptime: facts.joined_at.map(|at| now.saturating_duration_since(at)),
+        }
+    }
+}

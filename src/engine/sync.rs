@@ -1,0 +1,214 @@
+//! What crosses tasks: a mutex, a signal and a watched value.
+//!
+//! Everything that two tasks touch goes through this file, so that the races of the engine are
+//! explored on the engine's own code: built with `--cfg wsmux_shuttle`, the primitives below are
+//! those of the [shuttle](https://docs.rs/shuttle) scheduler.
+//!
+//! # Invariants
+//!
+//! 1. No lock is held while a waker is woken or dropped: both may run anybody's code.
+//! 2. "Is there news?" and "wake me when there is" happen under one lock, so no wake-up is lost.
+
+#[cfg(not(wsmux_shuttle))]
+use std::sync;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
+
+#[cfg(wsmux_shuttle)]
+use shuttle::sync;
+use slab::Slab;
+
+/// A mutex that knows no poison: what it guards here is never left half changed by a panic in a
+/// way that matters more than going on.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells one task that there is news. News that nobody has taken yet are one.
+#[derive(Debug, Default)]
+pub(crate) struct Signal(Mutex<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    set: bool,
+    waker: Option<Waker>,
+}
+
+impl Signal {
+    /// There is news.
+    pub(crate) fn set(&self) {
+        let waker = {
+            let mut pending = self.0.lock();
+            pending.set = true;
+            pending.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes the news, or asks to be woken by them. One task polls a signal.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let replaced = {
+            let mut pending = self.0.lock();
+            if std::mem::take(&mut pending.set) {
+                return Poll::Ready(());
+            }
+            register(&mut pending.waker, cx)
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+/// Keeps `slot` at the task's waker, and returns what it replaced.
+#[must_use = "dropped after the lock"]
+pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => None,
+        _ => slot.replace(cx.waker().clone()),
+    }
+}
+
+/// A value that others follow. They see its latest state, not each state it was in.
+#[derive(Debug)]
+pub(crate) struct Watch<T>(Mutex<Watched<T>>);
+
+#[derive(Debug)]
+struct Watched<T> {
+    closed: bool,
+    value: T,
+    version: u64,
+    wakers: Slab<Option<Waker>>,
+}
+
+impl<T: Clone> Watch<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Mutex::new(Watched { closed: false, value, version: 1, wakers: Slab::new() }))
+    }
+
+    pub(crate) fn get(&self) -> T {
+        self.0.lock().value.clone()
+    }
+
+    pub(crate) fn set(&self, mut value: T) {
+        self.update(|slot| {
+            std::mem::swap(slot, &mut value); // The old value is dropped without the lock.
+            true
+        });
+    }
+
+    /// Changes the value with `change`, which says whether it did.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut T) -> bool) {
+        let wakers = {
+            let mut watched = self.0.lock();
+            if !change(&mut watched.value) {
+                return;
+            }
+            watched.version += 1;
+            watched.take_wakers()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The value changes no more.
+    pub(crate) fn close(&self) {
+        let wakers = {
+            let mut watched = self.0.lock();
+            watched.closed = true;
+            watched.take_wakers()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A place among the followers, for [`poll_changed`](Self::poll_changed).
+    pub(crate) fn follow(&self) -> Follower {
+        Follower { place: self.0.lock().wakers.insert(None), seen: 0 }
+    }
+
+    /// Gives a place back.
+    pub(crate) fn unfollow(&self, follower: &Follower) {
+        let waker = self.0.lock().wakers.remove(follower.place);
+        drop(waker);
+    }
+
+    /// The value once it differs from what `follower` has seen, which is nothing at first. `None`
+    /// once it changes no more.
+    pub(crate) fn poll_changed(
+        &self,
+        follower: &mut Follower,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<T>> {
+        let replaced = {
+            let mut watched = self.0.lock();
+            if watched.version > follower.seen {
+                follower.seen = watched.version;
+                return Poll::Ready(Some(watched.value.clone()));
+            }
+            if watched.closed {
+                return Poll::Ready(None);
+            }
+            register(&mut watched.wakers[follower.place], cx)
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<T> Watched<T> {
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        self.wakers.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
+    }
+}
+
+/// One that follows a [`Watch`].
+#[derive(Debug)]
+pub(crate) struct Follower {
+    place: usize,
+    seen: u64,
+}
+
+#[cfg(all(test, not(wsmux_shuttle)))]
+mod tests {
+    use std::task::Context;
+
+    use futures::task::noop_waker;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_keeps_its_news_until_they_are_taken() {
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        let signal = Signal::default();
+        assert!(signal.poll_take(&mut cx).is_pending());
+        signal.set();
+        signal.set();
+        assert!(signal.poll_take(&mut cx).is_ready());
+        assert!(signal.poll_take(&mut cx).is_pending());
+    }
+
+    #[test]
+    fn a_follower_sees_the_present_value_and_then_the_latest() {
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        let watch = Watch::new(1);
+        let mut follower = watch.follow();
+        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(1)));
+        assert!(watch.poll_changed(&mut follower, &mut cx).is_pending());
+        watch.set(2);
+        watch.set(3);
+        watch.close();
+        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(3)));
+        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(None));
+    }
+}

@@ -1,0 +1,287 @@
+//! The handle users hold, and its builder.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::time::Instant;
+
+use crate::config::{Config, StreamConfig};
+use crate::decode::FromMessage;
+use crate::engine::connection::task;
+use crate::engine::core::{Core, Parts, Seat};
+use crate::engine::limiter::Limiter;
+use crate::engine::registry::Kind;
+use crate::error::{BuildError, SubscribeError};
+use crate::name::StreamName;
+use crate::observe::{ManagerMetrics, Overall, Status, StreamInfo};
+use crate::protocol::{Direct, Protocol};
+use crate::stream::{Events, Lease, StatusStream, Subscription};
+use crate::transport::{DynTransport, Transport, default_transport};
+
+/// Hands out [`Subscription`]s, sharing one socket per stream name.
+///
+/// A handle: cloning it is cheap, and clones share everything. Sockets live as long as a
+/// subscription or a lease to them does, whether or not a manager is still around. When the last
+/// manager, subscription and lease are dropped, every task ends.
+#[derive(Clone)]
+pub struct WsManager {
+    core: Arc<Core>,
+}
+
+impl WsManager {
+    /// A manager of the streams under `base`, with defaults: one socket per name, and the name is
+    /// the next segment of the path. See [`Direct`]. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// When `base` is not a `ws://` or `wss://` URL.
+    pub fn connect(base: &str) -> Result<Self, BuildError> {
+        Self::builder(Direct::new(base)?).build()
+    }
+
+    /// A manager of a protocol's streams, with defaults. Opens nothing.
+    pub fn new(protocol: impl Protocol) -> Self {
+        Self { core: Core::new(WsManagerBuilder::new(protocol).parts()) }
+    }
+
+    /// Starts to build a manager.
+    pub fn builder(protocol: impl Protocol) -> WsManagerBuilder {
+        WsManagerBuilder::new(protocol)
+    }
+
+    /// Subscribes to `name`, opening its socket if this is the first claim on it.
+    ///
+    /// Returns at once: connecting goes on in the background, and its outcome is seen in
+    /// [`Subscription::status`] and on the stream. A stream that ended for good is opened afresh;
+    /// its first dial then waits out what the last failure earned.
+    ///
+    /// # Errors
+    ///
+    /// When the name is not valid, there is no runtime to open a connection on, the connection
+    /// limit is reached, or the manager is shut down. Nothing was opened then.
+    pub fn subscribe<T: FromMessage>(
+        &self,
+        name: impl AsRef<str>,
+    ) -> Result<Subscription<T>, SubscribeError> {
+        self.seat(name.as_ref(), Kind::Reader, Subscription::new)
+    }
+
+    /// Keeps `name` open without reading it, until the lease is dropped. Opens it if need be.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`subscribe`](Self::subscribe).
+    pub fn keep_warm(&self, name: impl AsRef<str>) -> Result<Lease, SubscribeError> {
+        self.seat(name.as_ref(), Kind::Lease, Lease::new)
+    }
+
+    /// What the manager as a whole is doing, now and whenever it changes.
+    pub fn status(&self) -> StatusStream<Overall> {
+        StatusStream::new(&self.core.overall)
+    }
+
+    /// What stream `name` is doing, now and whenever it changes; `None` if it is not open.
+    #[must_use]
+    pub fn watch_status(&self, name: &str) -> Option<StatusStream> {
+        self.core.topic(name).map(|topic| StatusStream::new(topic.status()))
+    }
+
+    /// What stream `name` is doing right now; `None` if it is not open.
+    #[must_use]
+    pub fn stream_status(&self, name: &str) -> Option<Status> {
+        self.core.topic(name).map(|topic| topic.status().get())
+    }
+
+    /// Every open stream, in no particular order. Each is as of one moment, all of them together
+    /// are not.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamInfo> {
+        self.core.streams()
+    }
+
+    /// Number of open streams, lingering ones included.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.core.stream_count()
+    }
+
+    /// What was counted since the manager was built.
+    #[must_use]
+    pub fn metrics(&self) -> ManagerMetrics {
+        self.core.metrics.snapshot()
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        Events::new(&self.core.events)
+    }
+
+    /// Closes the streams that have had neither reader nor lease for `idle_for`, and returns how
+    /// many those were. [`Duration::ZERO`] closes all that are idle.
+    pub fn sweep_idle(&self, idle_for: Duration) -> usize {
+        // What began before the clock did, nobody has been idle since.
+        Instant::now().checked_sub(idle_for).map_or(0, |since| self.core.sweep_idle(since))
+    }
+
+    /// Closes every stream with [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), refuses new
+    /// ones, and waits until the sockets are closed: at most
+    /// [`Config::close_timeout`](field@Config::close_timeout), and then cuts off those that are not.
+    ///
+    /// Dropping the future leaves the sockets to close by themselves, within the same time.
+    pub async fn shutdown(&self) {
+        self.core.shut_down().await;
+    }
+
+    fn seat<S>(
+        &self,
+        name: &str,
+        kind: Kind,
+        take: impl FnOnce(Seat) -> S,
+    ) -> Result<S, SubscribeError> {
+        let name = StreamName::try_from(name)?;
+        let runtime = self.core.runtime();
+        let (seat, link) = self.core.join(&name, kind, runtime.is_some())?;
+        // Made before anything else can fail: from here on the seat is given back on drop.
+        let seated = take(seat);
+        if let (Some(link), Some(runtime)) = (link, runtime) {
+            task::spawn(&self.core, &runtime, link);
+        }
+        Ok(seated)
+    }
+}
+
+impl fmt::Debug for WsManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsManager")
+            .field("config", &self.core.config)
+            .field("streams", &self.core.stream_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`WsManager`]: takes its collaborators, while [`Config`] takes the values.
+///
+/// ```
+/// use std::time::Duration;
+/// use wsmux::protocol::Direct;
+/// use wsmux::{Config, WsManager};
+///
+/// let manager = WsManager::builder(Direct::new("wss://stream.binance.com:9443/ws")?)
+///     .config(Config::default().linger(Duration::from_secs(30)))
+///     .stream("btcusdt@trade", |stream| stream.buffer = 65_536)
+///     .build()?;
+/// # Ok::<(), wsmux::BuildError>(())
+/// ```
+#[must_use]
+pub struct WsManagerBuilder {
+    config: Config,
+    limiter: Option<Limiter>,
+    protocol: Arc<dyn Protocol>,
+    runtime: Option<Runtime>,
+    seed: Option<u64>,
+    streams: Vec<(String, Box<dyn FnOnce(&mut StreamConfig)>)>,
+    transport: Option<Arc<dyn DynTransport>>,
+    wall: fn() -> SystemTime,
+}
+
+impl WsManagerBuilder {
+    fn new(protocol: impl Protocol) -> Self {
+        Self {
+            config: Config::default(),
+            limiter: None,
+            protocol: Arc::new(protocol),
+            runtime: None,
+            seed: None,
+            streams: Vec::new(),
+            transport: None,
+            wall: SystemTime::now,
+        }
+    }
+
+    /// Sets the values.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets what limits handshakes with a host. Default: [`Limiter::process_wide`].
+    pub fn limiter(mut self, limiter: Limiter) -> Self {
+        self.limiter = Some(limiter);
+        self
+    }
+
+    /// Sets the runtime that connections run on. Default: that of whoever subscribes first.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Makes everything that is drawn at random repeatable: retry delays and what sessions ask for.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Sets values for one stream; those of the [`Config`] hold for what is left alone. All its
+    /// readers share them.
+    pub fn stream(
+        mut self,
+        name: impl Into<String>,
+        set: impl FnOnce(&mut StreamConfig) + 'static,
+    ) -> Self {
+        self.streams.push((name.into(), Box::new(set)));
+        self
+    }
+
+    /// Sets what opens sockets. Default: [`Tungstenite`](crate::transport::Tungstenite).
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Sets the wall clock, which is asked for dates only. Default: [`SystemTime::now`].
+    pub fn wall_clock(mut self, now: fn() -> SystemTime) -> Self {
+        self.wall = now;
+        self
+    }
+
+    /// Builds the manager. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a value cannot work, or values are set for a name that is not valid.
+    pub fn build(mut self) -> Result<WsManager, BuildError> {
+        self.config = self.config.validated()?;
+        let mut streams: HashMap<StreamName, StreamConfig> = HashMap::new();
+        for (name, set) in std::mem::take(&mut self.streams) {
+            let name = StreamName::try_from(&*name).map_err(BuildError::Name)?;
+            let settings = streams.entry(name).or_insert_with(|| self.config.stream());
+            set(settings);
+            *settings = settings.clone().validated()?;
+        }
+        Ok(WsManager { core: Core::new(Parts { streams, ..self.parts() }) })
+    }
+
+    fn parts(self) -> Parts {
+        let max_message = self.config.limits.max_message;
+        Parts {
+            config: self.config,
+            limiter: self.limiter.unwrap_or_else(Limiter::process_wide),
+            protocol: self.protocol,
+            runtime: self.runtime,
+            seed: self.seed.unwrap_or_else(rand::random),
+            streams: HashMap::new(),
+            transport: self.transport.unwrap_or_else(|| default_transport(max_message)),
+            wall: self.wall,
+        }
+    }
+}
+
+impl fmt::Debug for WsManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsManagerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

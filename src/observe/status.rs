@@ -1,0 +1,138 @@
+//! What a manager, and each of its streams, is doing right now.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::CloseReason;
+use crate::name::StreamName;
+use crate::protocol::Lane;
+use crate::transport::TransportError;
+
+/// What a stream is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Status {
+    /// Waiting before attempt `attempt`.
+    BackingOff {
+        /// Number of the attempt that follows the wait, from 1.
+        attempt: u32,
+        /// Length of the wait.
+        delay: Duration,
+        /// What failed before; shown also by [`StreamInfo::last_error`].
+        error: Arc<TransportError>,
+    },
+    /// Closed for good.
+    Closed(CloseReason),
+    /// The handshake is under way, or is about to be.
+    Connecting {
+        /// Number of this attempt, from 1.
+        attempt: u32,
+    },
+    /// The socket is open, and the server has yet to confirm the stream.
+    Joining,
+    /// The socket is open and the stream is joined: messages come in.
+    Open,
+}
+
+impl Status {
+    /// Whether messages can come in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Whether the stream is closed for good.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BackingOff { attempt, delay, error } => {
+                write!(f, "waiting {delay:.1?} before attempt {attempt}: {error}")
+            }
+            Self::Closed(reason) => write!(f, "closed: {reason}"),
+            Self::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
+            Self::Joining => f.write_str("joining"),
+            Self::Open => f.write_str("open"),
+        }
+    }
+}
+
+/// What a manager is doing as a whole.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Overall {
+    /// At least one socket is open.
+    Connected,
+    /// Streams are wanted, and no socket is open.
+    Connecting,
+    /// No stream is wanted.
+    #[default]
+    Disconnected,
+}
+
+impl fmt::Display for Overall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Disconnected => "disconnected",
+        })
+    }
+}
+
+/// Tells the connections of one manager apart, over its whole life. A connection outlives its
+/// sockets: reconnecting does not change it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnectionId(pub(crate) u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A snapshot of one stream.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Number of the dial under way, or of the one that opened the socket; 1 without failures.
+    pub attempt: u32,
+    /// Bytes of messages received since the stream was opened.
+    pub bytes: u64,
+    /// The connection that carries the stream.
+    pub connection: ConnectionId,
+    /// Breaks since the stream was opened: losses of its socket, and numbers skipped by its feed.
+    pub gaps: u64,
+    /// Messages between the newest one and the next one of the slowest reader.
+    pub lag: u64,
+    /// Messages that readers missed because they lagged, summed over all of them.
+    pub lagged: u64,
+    /// Why the stream last lost its socket or could not open one.
+    pub last_error: Option<Arc<TransportError>>,
+    /// When the last message was read.
+    pub last_message: Option<Instant>,
+    /// The lane that the stream travels in.
+    pub lane: Lane,
+    /// Leases taken by [`keep_warm`](crate::WsManager::keep_warm).
+    pub leases: usize,
+    /// Messages received since the stream was opened.
+    pub messages: u64,
+    /// The stream's name.
+    pub name: StreamName,
+    /// Whether the stream is joined, and had no message for
+    /// [`Config::quiet_after`](crate::Config).
+    pub quiet: bool,
+    /// Subscriptions.
+    pub readers: usize,
+    /// What the stream is doing.
+    pub status: Status,
+    /// Time since the stream was last joined, while it is.
+    pub uptime: Option<Duration>,
+}

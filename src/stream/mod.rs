@@ -1,0 +1,198 @@
+//! The streams that users hold.
+
+mod events;
+mod status;
+mod values;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::stream::{FusedStream, Stream};
+
+use crate::decode::FromMessage;
+use crate::engine::core::Seat;
+use crate::engine::topic::{Next, Reader};
+use crate::error::{CloseReason, StreamError};
+use crate::name::StreamName;
+use crate::observe::{Status, StreamInfo};
+
+pub use events::Events;
+pub use status::StatusStream;
+pub use values::Values;
+
+/// A stream of messages read as `T`.
+///
+/// It yields what the server sent on the name from the moment it was joined: each message once and
+/// in order, or a [`Gap`](crate::Gap) in its place. An `Err` is a notice, not the end: only
+/// [`StreamError::Closed`] ends the stream, and `None` follows it. So `try_next()?` stops at the
+/// first gap, which is rarely what is wanted; match on the item, or write
+/// [`values`](Self::values) if gaps do not matter.
+///
+/// Dropping the last subscription to a name lets its socket close. There is no `Clone`, as a copy
+/// could not replay what was read: [subscribe](crate::WsManager::subscribe) again, it costs little.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use wsmux::{Gap, StreamError, Text, WsManager};
+///
+/// let manager = WsManager::connect("wss://stream.binance.com:9443/ws")?;
+/// let mut trades = manager.subscribe::<Text>("btcusdt@trade")?;
+/// while let Some(item) = trades.recv().await {
+///     match item {
+///         Ok(trade) => println!("{trade}"),
+///         Err(StreamError::Gap(Gap::Lagged { missed })) => println!("too slow: {missed} lost"),
+///         Err(StreamError::Closed(reason)) => println!("the end: {reason}"),
+///         Err(notice) => println!("{notice}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct Subscription<T> {
+    // Before the seat: a reader that is dropped first leaves no waker behind it.
+    reader: Reader,
+    seat: Seat,
+    // `fn() -> T`: a subscription holds no `T`, so it is `Send` and `Unpin` whatever `T` is.
+    _reads: PhantomData<fn() -> T>,
+}
+
+impl<T: FromMessage> Subscription<T> {
+    pub(crate) fn new(seat: Seat) -> Self {
+        Self { reader: seat.read(), seat, _reads: PhantomData }
+    }
+
+    /// The next item; `None` after the end. The same as `StreamExt::next`, without an import.
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<Result<T, StreamError>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Waits until the stream is joined: messages come in from then on.
+    ///
+    /// Cancel safe. Items that come meanwhile are kept for [`recv`](Self::recv).
+    ///
+    /// # Errors
+    ///
+    /// When the stream ends before it is joined; the same reason is the stream's last item.
+    pub async fn ready(&mut self) -> Result<(), CloseReason> {
+        let mut status = self.status_changes();
+        loop {
+            match poll_fn(|cx| Pin::new(&mut status).poll_next(cx)).await {
+                Some(Status::Open) => return Ok(()),
+                Some(Status::Closed(reason)) => return Err(reason),
+                Some(_) => {}
+                None => return Err(CloseReason::Aborted),
+            }
+        }
+    }
+
+    /// The name subscribed to.
+    #[must_use]
+    pub fn name(&self) -> &StreamName {
+        &self.seat.topic().name
+    }
+
+    /// What the stream is doing right now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.seat.topic().status().get()
+    }
+
+    /// What the stream is doing, now and whenever it changes.
+    pub fn status_changes(&self) -> StatusStream {
+        StatusStream::new(self.seat.topic().status())
+    }
+
+    /// A snapshot of the stream; `None` once it has ended.
+    #[must_use]
+    pub fn info(&self) -> Option<StreamInfo> {
+        self.seat.core().info(self.seat.topic())
+    }
+
+    /// How many messages have come that this reader has not read. Up to
+    /// [`Config::buffer`](crate::Config) and [`Config::buffer_bytes`](crate::Config) they are kept;
+    /// beyond, the oldest become a [`Gap::Lagged`](crate::Gap::Lagged).
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.reader.lag()
+    }
+
+    /// Leaves out everything but values: gaps and messages that cannot be read pass unseen.
+    pub fn values(self) -> Values<T> {
+        Values::new(self)
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        let item = match ready!(self.reader.poll_next(cx)) {
+            Some(Next::Message) => match self.reader.take(T::from_entry) {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(e)) => {
+                    self.seat.core().metrics.decode_error();
+                    Err(StreamError::Decode(e))
+                }
+                None => return Poll::Ready(None),
+            },
+            Some(Next::Gap(gap)) => Err(StreamError::Gap(gap)),
+            Some(Next::Closed(reason)) => Err(StreamError::Closed(reason)),
+            None => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(item))
+    }
+}
+
+impl<T: FromMessage> Stream for Subscription<T> {
+    type Item = Result<T, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl<T: FromMessage> FusedStream for Subscription<T> {
+    fn is_terminated(&self) -> bool {
+        self.reader.is_ended()
+    }
+}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("name", &self.seat.topic().name)
+            .field("status", &self.seat.topic().status().get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a stream open without reading it; created by
+/// [`WsManager::keep_warm`](crate::WsManager::keep_warm), given back on drop.
+#[must_use = "the stream is kept open until the lease is dropped"]
+pub struct Lease(Seat);
+
+impl Lease {
+    pub(crate) fn new(seat: Seat) -> Self {
+        Self(seat)
+    }
+
+    /// The name kept open.
+    #[must_use]
+    pub fn name(&self) -> &StreamName {
+        &self.0.topic().name
+    }
+
+    /// What the stream is doing right now. A stream that has ended stays ended for its leases.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.topic().status().get()
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("name", &self.0.topic().name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! A status as a stream.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::stream::Stream;
+
+use crate::engine::sync::{Follower, Watch};
+use crate::observe::Status;
+
+/// What a stream is doing ([`Status`]), or a manager ([`Overall`](crate::Overall)): its present
+/// state first, and then each change. States that passed between two polls are left out. Ends when
+/// nothing can change any more.
+#[must_use = "streams do nothing unless polled"]
+pub struct StatusStream<S: Clone = Status> {
+    follower: Follower,
+    watch: Arc<Watch<S>>,
+}
+
+impl<S: Clone> StatusStream<S> {
+    pub(crate) fn new(watch: &Arc<Watch<S>>) -> Self {
+        Self { follower: watch.follow(), watch: Arc::clone(watch) }
+    }
+
+    /// The present state, whether or not the stream has yielded it.
+    #[must_use]
+    pub fn current(&self) -> S {
+        self.watch.get()
+    }
+}
+
+impl<S: Clone> Stream for StatusStream<S> {
+    type Item = S;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S>> {
+        let this = &mut *self;
+        this.watch.poll_changed(&mut this.follower, cx)
+    }
+}
+
+impl<S: Clone> Drop for StatusStream<S> {
+    fn drop(&mut self) {
+        self.watch.unfollow(&self.follower);
+    }
+}
+
+impl<S: Clone + fmt::Debug> fmt::Debug for StatusStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StatusStream").field(&self.current()).finish()
+    }
+}

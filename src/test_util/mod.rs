@@ -1,0 +1,2 @@
+//! Servers for tests.
+pub mod memory;
