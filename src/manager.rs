@@ -121,6 +121,7 @@ impl WsManager {
 
     /// Closes the streams that have had neither reader nor lease for `idle_for`, and returns how
     /// many those were. [`Duration::ZERO`] closes all that are idle.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn sweep_idle(&self, idle_for: Duration) -> usize {
         // What began before the clock did, nobody has been idle since.
         Instant::now().checked_sub(idle_for).map_or(0, |since| self.core.sweep_idle(since))
@@ -162,6 +163,8 @@ impl fmt::Debug for WsManager {
     }
 }
 
+type Set = Box<dyn FnOnce(&mut StreamConfig) + Send>;
+
 /// Builds a [`WsManager`]: takes its collaborators, while [`Config`] takes the values.
 ///
 /// ```
@@ -182,7 +185,7 @@ pub struct WsManagerBuilder {
     protocol: Arc<dyn Protocol>,
     runtime: Option<Runtime>,
     seed: Option<u64>,
-    streams: Vec<(String, Box<dyn FnOnce(&mut StreamConfig)>)>,
+    streams: Vec<(String, Set)>,
     transport: Option<Arc<dyn DynTransport>>,
     wall: fn() -> SystemTime,
 }
@@ -230,7 +233,7 @@ impl WsManagerBuilder {
     pub fn stream(
         mut self,
         name: impl Into<String>,
-        set: impl FnOnce(&mut StreamConfig) + 'static,
+        set: impl FnOnce(&mut StreamConfig) + Send + 'static,
     ) -> Self {
         self.streams.push((name.into(), Box::new(set)));
         self

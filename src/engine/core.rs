@@ -107,8 +107,7 @@ impl Core {
         // Asked before the lock is taken: it is the user's code.
         let lane = self.protocol.lane(name)?;
         let capacity = self.protocol.limits(&lane).capacity.unwrap_or(usize::MAX);
-        let asked =
-            Asked { can_open, capacity, kind, lane: &lane, name, now: Instant::now() };
+        let asked = Asked { can_open, capacity, kind, lane: &lane, name, now: Instant::now() };
         let mut opened = false;
         let (joined, is_due) = self.decide(|registry| {
             let joined = registry.join(&asked, || {
@@ -206,7 +205,7 @@ impl Core {
     /// Closes every stream, and waits until the tasks have ended, which takes no longer than the
     /// close handshakes may.
     pub(crate) async fn shut_down(&self) {
-        while self.decide(|registry| registry.shut_down(PIECE)) {}
+        while self.close_some() {}
         self.sweeper.set();
         if time::timeout(self.config.close_timeout, self.all_finished()).await.is_err() {
             let tasks = self.registry.lock().tasks();
@@ -214,7 +213,12 @@ impl Core {
         }
     }
 
-    async fn all_finished(&self) {
+    /// Closes some streams, and lets nobody in any more. Call again until there is none.
+    pub(super) fn close_some(&self) -> bool {
+        self.decide(|registry| registry.shut_down(PIECE))
+    }
+
+    pub(super) async fn all_finished(&self) {
         let mut follower = self.running.follow();
         loop {
             let running = poll_fn(|cx| self.running.poll_changed(&mut follower, cx)).await;

@@ -24,6 +24,7 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::defect::{Defect, seeded};
 use super::penalty::{Bounds, Penalties};
 use super::sync::Signal;
 use super::topic::Topic;
@@ -181,7 +182,7 @@ impl Registry {
         asked: &Asked<'_>,
         open: impl FnOnce() -> Arc<Topic>,
     ) -> Result<(Arc<Topic>, Option<Link>), SubscribeError> {
-        if self.shut_down {
+        if self.shut_down && !seeded(Defect::OpenAfterShutdown) {
             return Err(SubscribeError::Shutdown);
         }
         self.penalties.forget_old(asked.now);
@@ -279,7 +280,8 @@ impl Registry {
             return true;
         }
         let Some(crossing) = self.lanes.get_mut(&handle.lane) else { return false };
-        if crossing.closing.first().is_some_and(|older| *older < id) {
+        let older = crossing.closing.first().filter(|older| **older < id);
+        if older.is_some() && !seeded(Defect::SocketOverlaps) {
             crossing.blocked.insert(id);
             return false;
         }
@@ -326,6 +328,9 @@ impl Registry {
     /// `reason`. Call again while it returns true.
     pub(crate) fn abandon(&mut self, id: ConnectionId, some: usize, reason: &CloseReason) -> bool {
         for _ in 0..some {
+            if seeded(Defect::EndIsKept) {
+                return false;
+            }
             let Some(handle) = self.connections.get(&id) else { return false };
             let Some(&key) = handle.names.first() else { return false };
             self.take_out(key, Some(reason.clone()));
@@ -428,7 +433,8 @@ impl Registry {
     /// The key of `topic`, unless it was taken out.
     fn key(&self, topic: &Arc<Topic>) -> Option<usize> {
         let &key = self.by_name.get(&topic.name)?;
-        Arc::ptr_eq(&self.topics[key].topic, topic).then_some(key)
+        let is_it = Arc::ptr_eq(&self.topics[key].topic, topic);
+        (is_it || seeded(Defect::LeaveByName)).then_some(key)
     }
 
     fn sit(&mut self, key: usize, kind: Kind) -> Arc<Topic> {
@@ -439,7 +445,9 @@ impl Registry {
         }
         if let Some((left, due)) = entry.idle.take() {
             self.idle.remove(&(left, key));
-            self.due.remove(&(due, key));
+            if !seeded(Defect::SitsOnDueTopic) {
+                self.due.remove(&(due, key));
+            }
         }
         Arc::clone(&entry.topic)
     }

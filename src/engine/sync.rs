@@ -18,6 +18,8 @@ use std::task::{Context, Poll, Waker};
 use shuttle::sync;
 use slab::Slab;
 
+use super::defect::{Defect, seeded};
+
 /// A mutex that knows no poison: what it guards here is never left half changed by a panic in a
 /// way that matters more than going on.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ impl Signal {
     pub(crate) fn set(&self) {
         let waker = {
             let mut pending = self.0.lock();
-            pending.set = true;
+            pending.set = !(seeded(Defect::SignalIsLost) && pending.waker.is_none());
             pending.waker.take()
         };
         if let Some(waker) = waker {
@@ -98,13 +100,6 @@ impl<T: Clone> Watch<T> {
 
     pub(crate) fn get(&self) -> T {
         self.0.lock().value.clone()
-    }
-
-    pub(crate) fn set(&self, mut value: T) {
-        self.update(|slot| {
-            std::mem::swap(slot, &mut value); // The old value is dropped without the lock.
-            true
-        });
     }
 
     /// Changes the value with `change`, which says whether it did.
@@ -205,8 +200,9 @@ mod tests {
         let mut follower = watch.follow();
         assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(1)));
         assert!(watch.poll_changed(&mut follower, &mut cx).is_pending());
-        watch.set(2);
-        watch.set(3);
+        for value in [2, 3] {
+            watch.update(|slot| std::mem::replace(slot, value) != value);
+        }
         watch.close();
         assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(3)));
         assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(None));

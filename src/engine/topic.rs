@@ -24,6 +24,7 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::defect::{Defect, seeded};
 use super::sync::{Mutex, Watch, register};
 use crate::batch::{Batch, Entry};
 use crate::config::StreamConfig;
@@ -435,6 +436,10 @@ impl Reader {
                 }
                 return Poll::Ready(next);
             }
+            if seeded(Defect::ParkInTwoSteps) {
+                drop(ring);
+                ring = topic.ring.lock();
+            }
             register(&mut ring.readers[self.place].waker, cx)
         };
         drop(replaced);
@@ -486,10 +491,6 @@ impl Reader {
     /// How many messages are published that this reader has not come to.
     pub(crate) fn lag(&self) -> u64 {
         self.topic.ring.lock().next - self.cursor
-    }
-
-    pub(crate) fn topic(&self) -> &Arc<Topic> {
-        &self.topic
     }
 }
 

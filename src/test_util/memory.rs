@@ -59,9 +59,9 @@ impl Transport for MemoryTransport {
 
     async fn connect(&self, request: &Request) -> Result<(MemorySocket, Response), TransportError> {
         let (answer, answered) = oneshot::channel();
-        self.dials
-            .unbounded_send(Dialled { answer, request: request.clone() })
-            .map_err(|_| TransportError::new(DisconnectReason::Handshake).with_source("no server"))?;
+        self.dials.unbounded_send(Dialled { answer, request: request.clone() }).map_err(|_| {
+            TransportError::new(DisconnectReason::Handshake).with_source("no server")
+        })?;
         answered.await.unwrap_or_else(|_| Err(TransportError::new(DisconnectReason::Ended)))
     }
 }

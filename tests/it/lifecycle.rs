@@ -53,7 +53,7 @@ async fn the_last_reader_closes_the_socket_at_once_with_a_close_handshake() {
     assert_eq!(manager.stream_count(), 0, "known at once, not when the socket is closed");
     assert!(matches!(peer.recv().await, Some(Frame::Close(Some((1000, _))))));
     assert!(peer.recv().await.is_none());
-    assert_eq!(left.elapsed(), 0 * MS);
+    assert_eq!(left.elapsed(), time::Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,9 +95,9 @@ async fn sweep_idle_closes_what_was_left_long_enough_ago_and_counts_it() {
     assert_eq!(manager.sweep_idle(3 * MINUTE), 0);
     assert_eq!(manager.sweep_idle(90 * SECOND), 1);
     peers[0].closed().await;
-    assert_eq!(manager.sweep_idle(0 * SECOND), 1);
+    assert_eq!(manager.sweep_idle(time::Duration::ZERO), 1);
     peers[1].closed().await;
-    assert_eq!(manager.sweep_idle(0 * SECOND), 0, "somebody reads the third");
+    assert_eq!(manager.sweep_idle(time::Duration::ZERO), 0, "somebody reads the third");
     assert!(streams[0].status().is_open());
 }
 

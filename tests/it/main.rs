@@ -16,9 +16,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use wsmux::protocol::{Direct, Protocol};
 use wsmux::test_util::memory::{self, MemoryServer};
-use wsmux::{
-    CloseReason, Config, Gap, Limiter, Message, StreamError, Subscription, WsManager,
-};
+use wsmux::{CloseReason, Config, Gap, Limiter, Message, StreamError, Subscription, WsManager};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -232,8 +232,10 @@ mod tests {
     #[test]
     fn too_many_requests_pause_the_whole_host() {
         for status in [418, 429] {
-            let paused =
-                |seconds| Judgement::Retry { floor: Duration::from_secs(seconds), whole_host: true };
+            let paused = |seconds| Judgement::Retry {
+                floor: Duration::from_secs(seconds),
+                whole_host: true,
+            };
             assert_eq!(judge_status(status, Some("60")), paused(60));
             assert_eq!(judge_status(status, None), paused(30), "the policy's longest");
         }

@@ -252,9 +252,8 @@ impl Members {
         let member = &mut self.members[key];
         let error = Arc::new(TransportError::new(reason.clone()));
         member.topic.failed(Arc::clone(&error));
-        let backoff = member
-            .backoff
-            .get_or_insert_with(|| Box::new(Backoff::new(self.retry.clone(), seed)));
+        let backoff =
+            member.backoff.get_or_insert_with(|| Box::new(Backoff::new(self.retry.clone(), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
             member.topic.break_off(member.heard_at, reason.clone());
             backoff.record_uptime(now.saturating_duration_since(member.heard_at));

@@ -304,12 +304,8 @@ impl Open {
     fn arm(&mut self, of: &Connection, cx: &mut Context<'_>) {
         let ready_due = (!self.ready).then(|| self.opened_at + of.config.join_timeout);
         let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
-        let others = [
-            ready_due,
-            write_due,
-            self.session.deadline(),
-            of.members.next_due(self.ready),
-        ];
+        let others =
+            [ready_due, write_due, self.session.deadline(), of.members.next_due(self.ready)];
         let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;

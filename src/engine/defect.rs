@@ -1,0 +1,60 @@
+//! Mistakes made on purpose, so that the checks of the engine can be checked.
+//!
+//! A check that has never failed proves nothing: each one has a broken twin here that it must
+//! reject. In a normal build [`seeded`] is `false` at compile time, and nothing of this is left.
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Defect {
+    /// A connection that ended by itself leaves its streams to themselves.
+    EndIsKept,
+    /// A seat is given back by the name of its topic, whichever topic has that name now.
+    LeaveByName,
+    /// A manager that was shut down lets readers in.
+    OpenAfterShutdown,
+    /// A reader looks for news and asks to be woken in two steps.
+    ParkInTwoSteps,
+    /// A signal that nobody waits for is lost.
+    SignalIsLost,
+    /// A stream that is joined again while it lingers stays due.
+    SitsOnDueTopic,
+    /// A connection dials while an older one of its lane is still closing.
+    SocketOverlaps,
+}
+
+/// Whether the mistake is made.
+#[cfg(not(wsmux_shuttle))]
+#[inline(always)]
+pub(crate) const fn seeded(_: Defect) -> bool {
+    false
+}
+
+#[cfg(wsmux_shuttle)]
+pub(crate) use chosen::seeded;
+#[cfg(all(test, wsmux_shuttle))]
+pub(crate) use chosen::with;
+
+#[cfg(wsmux_shuttle)]
+mod chosen {
+    use std::cell::Cell;
+
+    use super::Defect;
+
+    thread_local! {
+        // Shuttle runs all threads of a test on the test's own.
+        static CHOSEN: Cell<Option<Defect>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn seeded(defect: Defect) -> bool {
+        CHOSEN.get() == Some(defect)
+    }
+
+    /// Makes the mistake for as long as `run` runs.
+    #[cfg(test)]
+    pub(crate) fn with<R>(defect: Option<Defect>, run: impl FnOnce() -> R) -> R {
+        CHOSEN.set(defect);
+        let result = run();
+        CHOSEN.set(None);
+        result
+    }
+}

@@ -1,0 +1,307 @@
+//! The engine's races, explored by shuttle on the engine's own code.
+//!
+//! What is real here: the registry under its lock, seats, topics, readers and signals. What is
+//! played: the task of a connection, reduced to what it says to the registry and the topic. Each
+//! check has a broken twin, which it must reject.
+
+use std::env;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use shuttle::future::block_on;
+use shuttle::thread;
+use tokio::time::Instant;
+
+use super::core::{Core, Parts, Seat};
+use super::defect::{Defect, with};
+use super::limiter::Limiter;
+use super::registry::{Kind, Link};
+use super::sync::Signal;
+use super::topic::{Next, Reader, Topic};
+use crate::config::{Config, StreamConfig};
+use crate::error::{CloseReason, SubscribeError};
+use crate::message::Message;
+use crate::name::StreamName;
+use crate::observe::Metrics;
+use crate::protocol::{Direct, DisconnectReason, Request, Response};
+use crate::transport::{BoxSocket, DynTransport, TransportError};
+
+/// Runs `check` under many schedules: at random, and by chosen preemptions.
+fn explore(check: impl Fn() + Clone + Send + Sync + 'static) {
+    let iterations = env::var("WSMUX_SHUTTLE_ITERATIONS").map_or(1000, |n| n.parse().unwrap());
+    shuttle::check_random(check.clone(), iterations);
+    shuttle::check_pct(check, iterations, 3);
+}
+
+/// Explores the check as it is, and each of its broken twins, which must fail.
+fn explore_with_twins(twins: &[Defect], check: impl Fn() + Clone + Send + Sync + 'static) {
+    explore(check.clone());
+    for &defect in twins {
+        let check = check.clone();
+        let twin = || with(Some(defect), || explore(check));
+        assert!(catch_unwind(AssertUnwindSafe(twin)).is_err(), "{defect:?} went unnoticed");
+        with(None, || ());
+    }
+}
+
+struct NoTransport;
+
+impl DynTransport for NoTransport {
+    fn connect<'a>(
+        &'a self,
+        _: &'a Request,
+    ) -> futures::future::BoxFuture<'a, Result<(BoxSocket, Response), TransportError>> {
+        Box::pin(async { Err(TransportError::new(DisconnectReason::Ended)) })
+    }
+}
+
+/// A manager's core, and what the played server sees of it.
+#[derive(Clone)]
+struct Stage {
+    core: Arc<Core>,
+    /// Sockets open now, to the one name that is played with.
+    sockets: Arc<AtomicUsize>,
+}
+
+impl Stage {
+    fn new(linger: Duration) -> Self {
+        let parts = Parts {
+            config: Config::default().linger(linger),
+            limiter: Limiter::new(),
+            protocol: Arc::new(Direct::new("ws://test").unwrap()),
+            runtime: None,
+            seed: 0,
+            streams: std::collections::HashMap::new(),
+            transport: Arc::new(NoTransport),
+            wall: SystemTime::now,
+        };
+        Self { core: Core::new(parts), sockets: Arc::default() }
+    }
+
+    /// Subscribes, and runs the connection if it is new; `lives` says after how many turns it ends
+    /// by itself.
+    fn subscribe(&self, lives: Option<u32>) -> Result<(Seat, Reader), SubscribeError> {
+        let name = StreamName::try_from("x").unwrap();
+        let (seat, link) = self.core.join(&name, Kind::Reader, true)?;
+        let reader = seat.read();
+        if let Some(link) = link {
+            let (core, sockets) = (Arc::downgrade(&self.core), Arc::clone(&self.sockets));
+            thread::spawn(move || play_connection(&core, &link, &sockets, lives));
+        }
+        Ok((seat, reader))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.core.stream_count() == 0
+    }
+}
+
+/// What a connection's task does, without a socket.
+fn play_connection(core: &Weak<Core>, link: &Link, sockets: &AtomicUsize, lives: Option<u32>) {
+    let changes = || core.upgrade().and_then(|core| core.changes(link.id));
+    let wait = || block_on(poll_fn(|cx| link.signal.poll_take(cx)));
+    let finish = || core.upgrade().into_iter().for_each(|core| core.finished(link.id, &link.lane));
+    let mut topics = Vec::new();
+    loop {
+        match changes() {
+            Some(changes) => topics.extend(changes.into_iter().filter_map(|c| c.topic)),
+            None => return finish(),
+        }
+        if core.upgrade().is_some_and(|core| core.may_dial(link.id)) {
+            break;
+        }
+        wait();
+    }
+    assert_eq!(sockets.fetch_add(1, SeqCst), 0, "a second socket");
+    topics.drain(..).for_each(|topic| publish(&topic));
+    for turn in 0.. {
+        if lives == Some(turn) {
+            sockets.fetch_sub(1, SeqCst);
+            let reason = CloseReason::Aborted;
+            core.upgrade().into_iter().for_each(|core| core.abandon(link.id, &reason));
+            return finish();
+        }
+        wait();
+        match changes() {
+            Some(changes) => {
+                changes.into_iter().filter_map(|c| c.topic).for_each(|topic| publish(&topic));
+            }
+            None => break,
+        }
+    }
+    thread::yield_now(); // The close handshake.
+    sockets.fetch_sub(1, SeqCst);
+    finish();
+}
+
+fn publish(topic: &Arc<Topic>) {
+    topic.publish(vec!["hello".into()], Instant::now(), &mut Vec::new());
+}
+
+fn next(reader: &mut Reader) -> Option<Next> {
+    block_on(poll_fn(|cx| reader.poll_next(cx)))
+}
+
+#[test]
+fn a_name_left_and_wanted_at_once_has_one_live_socket() {
+    explore_with_twins(&[Defect::SocketOverlaps, Defect::SignalIsLost], || {
+        let stage = Stage::new(Duration::ZERO);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let stage = stage.clone();
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        let (seat, reader) = stage.subscribe(None).unwrap();
+                        assert!(!seat.topic().is_closed(), "a seat on a dead socket");
+                        drop((reader, seat));
+                    }
+                })
+            })
+            .collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert!(stage.is_empty());
+        let mut follower = stage.core.overall.follow();
+        let overall = block_on(poll_fn(|cx| stage.core.overall.poll_changed(&mut follower, cx)));
+        assert_eq!(overall, Some(crate::Overall::Disconnected));
+        block_on(stage.core.all_finished()); // Every task hears that it is not wanted.
+    });
+}
+
+#[test]
+fn a_first_reader_is_served() {
+    explore_with_twins(&[Defect::ParkInTwoSteps], || {
+        let stage = Stage::new(Duration::ZERO);
+        let (_seat, mut reader) = stage.subscribe(None).unwrap();
+        assert!(matches!(next(&mut reader), Some(Next::Message)));
+    });
+}
+
+#[test]
+fn a_late_leave_does_not_touch_the_successor() {
+    explore_with_twins(&[Defect::LeaveByName], || {
+        let stage = Stage::new(Duration::ZERO);
+        let (old, reader) = stage.subscribe(Some(0)).unwrap();
+        while !old.topic().is_closed() {
+            thread::yield_now();
+        }
+        let leaving = thread::spawn(move || drop((reader, old)));
+        let (new, _reader) = stage.subscribe(None).unwrap();
+        leaving.join().unwrap();
+        let info = stage.core.info(new.topic()).expect("the successor is still there");
+        assert_eq!(info.readers, 1);
+    });
+}
+
+#[test]
+fn a_reader_that_joins_as_the_connection_ends_hears_of_the_end() {
+    explore_with_twins(&[Defect::EndIsKept], || {
+        let stage = Stage::new(Duration::ZERO);
+        let (_first, mut first) = stage.subscribe(Some(1)).unwrap();
+        let joining = {
+            let stage = stage.clone();
+            thread::spawn(move || stage.subscribe(Some(0)).unwrap())
+        };
+        let (_second, mut second) = joining.join().unwrap();
+        for reader in [&mut first, &mut second] {
+            // Nobody knocks any more: a connection that waits for its next turn ends now.
+            while let Some(next) = next(reader) {
+                if let Next::Message = next {
+                    reader.take(|_| ());
+                }
+                stage.core.sweep(Instant::now());
+            }
+        }
+    });
+}
+
+#[test]
+fn shutting_down_leaves_nobody_in_and_nobody_waiting() {
+    explore_with_twins(&[Defect::OpenAfterShutdown], || {
+        let stage = Stage::new(Duration::ZERO);
+        let joining = {
+            let stage = stage.clone();
+            thread::spawn(move || match stage.subscribe(None) {
+                Ok((_seat, mut reader)) => loop {
+                    match next(&mut reader) {
+                        Some(Next::Closed(CloseReason::Shutdown)) => break,
+                        Some(Next::Message) => {
+                            reader.take(|_| ());
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                },
+                Err(e) => assert_eq!(e, SubscribeError::Shutdown),
+            })
+        };
+        while stage.core.close_some() {}
+        joining.join().unwrap();
+        block_on(stage.core.all_finished());
+        assert!(stage.is_empty());
+    });
+}
+
+#[test]
+fn a_sweep_and_a_reader_never_share_a_closed_topic() {
+    explore_with_twins(&[Defect::SitsOnDueTopic], || {
+        let stage = Stage::new(Duration::from_nanos(1));
+        drop(stage.subscribe(None).unwrap());
+        let sweeping = {
+            let core = Arc::clone(&stage.core);
+            thread::spawn(move || core.sweep(Instant::now() + Duration::from_secs(1)))
+        };
+        let (seat, _reader) = stage.subscribe(None).unwrap();
+        sweeping.join().unwrap();
+        assert!(!seat.topic().is_closed());
+        assert_eq!(stage.core.info(seat.topic()).map(|info| info.readers), Some(1));
+    });
+}
+
+#[test]
+fn readers_get_every_message_or_a_gap_and_then_the_end() {
+    explore_with_twins(&[Defect::ParkInTwoSteps], || {
+        let settings = StreamConfig { buffer: 2, ..Config::default().stream() };
+        let name = StreamName::try_from("x").unwrap();
+        let topic = Arc::new(Topic::new(name, settings, Arc::new(Metrics::default())));
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut reader = topic.read();
+                thread::spawn(move || {
+                    let mut expected = 0;
+                    loop {
+                        match next(&mut reader).expect("the end comes before nothing") {
+                            Next::Message => {
+                                let seq = reader.take(|entry| entry.seq());
+                                assert_eq!(seq, Some(expected));
+                                expected += 1;
+                            }
+                            Next::Gap(crate::Gap::Lagged { missed }) => expected += missed,
+                            Next::Gap(gap) => panic!("{gap:?}"),
+                            Next::Closed(_) => break,
+                        }
+                    }
+                    assert_eq!(expected, 5);
+                    assert!(next(&mut reader).is_none());
+                })
+            })
+            .collect();
+        for messages in [1, 2, 2] {
+            let messages = vec![Message::from("m"); messages];
+            topic.publish(messages, Instant::now(), &mut Vec::new());
+        }
+        topic.close(CloseReason::Shutdown);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn a_signal_is_not_lost() {
+    explore_with_twins(&[Defect::SignalIsLost], || {
+        let signal = Arc::new(Signal::default());
+        let setter = Arc::clone(&signal);
+        thread::spawn(move || setter.set());
+        block_on(poll_fn(|cx| signal.poll_take(cx)));
+    });
+}
