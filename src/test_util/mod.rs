@@ -1,2 +1,4 @@
 //! Servers for tests.
 pub mod memory;
+mod server;
+pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

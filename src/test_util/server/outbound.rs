@@ -1,0 +1,161 @@
+//! What a socket writes: one thing after the other, delayed, sliced or cut as its script says.
+
+use std::future::pending;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::conn::{Conn, Ending};
+use super::wire::{Encoded, Kind};
+
+/// Frames to be written. Its drop tells how many were.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    frames: Encoded,
+    /// One byte per write.
+    sliced: bool,
+    pub(super) then_fin: bool,
+    /// Where to stop, in bytes.
+    stop: usize,
+    /// Bytes that the kernel took.
+    at: usize,
+    /// Frames that the kernel took.
+    done: usize,
+    begun: bool,
+    /// Whether the next frame was delayed enough.
+    delayed: bool,
+    report: Option<oneshot::Sender<usize>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(frames: Encoded, sliced: bool) -> (Self, oneshot::Receiver<usize>) {
+        let (report, written) = oneshot::channel();
+        let outgoing = Self {
+            stop: frames.bytes.len(),
+            frames,
+            sliced,
+            then_fin: false,
+            at: 0,
+            done: 0,
+            begun: false,
+            delayed: false,
+            report: Some(report),
+        };
+        (outgoing, written)
+    }
+
+    fn begin(&mut self, conn: &Conn) {
+        if self.begun {
+            return;
+        }
+        self.begun = true;
+        match self.frames.kind {
+            Kind::Close if conn.close_sent.swap(true, Ordering::Relaxed) => self.stop = 0,
+            Kind::Messages => self.spend(conn),
+            Kind::Close | Kind::Other => {}
+        }
+    }
+
+    /// Spends what is left of the socket's messages.
+    fn spend(&mut self, conn: &Conn) {
+        let count = self.frames.ends.len();
+        let Some(left) = conn.control.borrow().left else { return };
+        conn.control.send_if_modified(|control| {
+            control.left = Some(left.saturating_sub(count));
+            false
+        });
+        if left <= count {
+            self.then_fin = true;
+            self.stop = if left == 0 { 0 } else { self.frames.ends[left - 1] };
+        }
+    }
+
+    async fn write(&mut self, io: &mut (impl AsyncWrite + Unpin), conn: &Conn) -> io::Result<()> {
+        self.begin(conn);
+        while self.at < self.stop {
+            let frame_end = self.frames.ends.get(self.done).copied().unwrap_or(self.stop);
+            let delay = conn.control.borrow().delay;
+            let delays = self.frames.kind == Kind::Messages && !delay.is_zero();
+            if delays && !self.delayed {
+                sleep(delay).await;
+                self.delayed = true;
+            }
+            let limit = match (self.sliced, delays) {
+                (true, _) => self.at + 1,
+                (_, true) => frame_end,
+                _ => self.stop,
+            };
+            let written = io.write(&self.frames.bytes[self.at..limit]).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.wrote(written);
+            if self.sliced {
+                io.flush().await?;
+                // The client gets a chance to read this byte alone.
+                tokio::task::yield_now().await;
+            }
+        }
+        io.flush().await
+    }
+
+    fn wrote(&mut self, written: usize) {
+        self.at += written;
+        while self.frames.ends.get(self.done).is_some_and(|end| *end <= self.at) {
+            self.done += 1;
+            self.delayed = false;
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take() {
+            // Nobody may be waiting.
+            let _ = report.send(self.done);
+        }
+    }
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    current: Option<Outgoing>,
+    queue: mpsc::Receiver<Outgoing>,
+}
+
+impl Outbound {
+    pub(super) fn new(queue: mpsc::Receiver<Outgoing>) -> Self {
+        Self { current: None, queue }
+    }
+
+    /// Writes until something written is to be the last. May be cancelled and called again.
+    pub(super) async fn run(&mut self, io: &mut (impl AsyncWrite + Unpin), conn: &Conn) -> Ending {
+        loop {
+            if self.current.is_none() {
+                self.current = self.queue.recv().await;
+            }
+            let Some(current) = &mut self.current else { return pending().await };
+            if current.write(io, conn).await.is_err() {
+                // Reading tells that the client is gone, after what it said before.
+                self.close();
+                return pending().await;
+            }
+            let last = current.then_fin;
+            self.current = None;
+            if last {
+                return Ending::Fin;
+            }
+        }
+    }
+
+    /// Takes no more, and drops what waits.
+    pub(super) fn close(&mut self) {
+        self.current = None;
+        self.queue.close();
+        while self.queue.try_recv().is_ok() {}
+    }
+}
