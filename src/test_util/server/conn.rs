@@ -129,9 +129,9 @@ impl Conn {
     /// Writes frames, and tells how many the kernel took as a whole.
     pub(super) async fn write(&self, frames: Encoded, sliced: bool) -> usize {
         let (outgoing, written) = Outgoing::new(frames, sliced);
-        let sent = self.queue.send(outgoing).await;
+        let sent = self.queue.send(outgoing).await.is_ok();
         let written = written.await.unwrap_or(0);
-        if sent.is_err() {
+        if !sent {
             // A script that sends in a loop must not starve the others.
             tokio::task::yield_now().await;
         }

@@ -64,7 +64,11 @@ impl Garbage {
                 put(&mut out, 0x09, b"pi");
                 put(&mut out, 0x80, b"ng");
             }
-            Self::Http => out.extend(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"),
+            // Read as a frame, its second byte announces 84 more.
+            Self::Http => out.extend(
+                b"HTTP/1.1 502 Bad Gateway\r\nServer: mock\r\nContent-Type: text/plain\r\n\
+                  Content-Length: 11\r\n\r\nmaintenance",
+            ),
             Self::Interleaved => {
                 put(&mut out, 0x01, b"begun, ");
                 put(&mut out, 0x81, b"not ended");

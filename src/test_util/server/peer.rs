@@ -175,7 +175,8 @@ impl Peer {
     }
 
     /// Reads no more, but still writes. The client's sends get stuck when the kernel's buffers are
-    /// full; its pings stay without an answer.
+    /// full; its pings stay without an answer. That a client is gone is not noticed while bytes of
+    /// its own are stuck on the way.
     pub fn stall(&self) {
         self.read_as(Reading::Stalled);
     }
