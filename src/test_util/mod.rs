@@ -1,4 +1,45 @@
-//! Servers for tests.
+//! What to test a bot against, without a network.
+//!
+//! | for | there is |
+//! |---|---|
+//! | hours of backoff in microseconds, with paused time | [`memory`]: a transport without sockets |
+//! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
+//! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
+//!
+//! ```
+//! use wsmux::test_util::{Answer, MockServer, Peer};
+//! use wsmux::{Gap, StreamError, Text, WsManager};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = MockServer::builder()
+//!     // All sockets under /ws/ run this script.
+//!     .route("/ws/", |peer: Peer| async move {
+//!         peer.drop_after(2);
+//!         while peer.send("tick").await {}
+//!     })
+//!     .start()
+//!     .await?;
+//! // The first dial is refused, the next ones are not.
+//! server.next_dials([Answer::status(503)]);
+//!
+//! let manager = WsManager::connect(&format!("{}/ws", server.url()))?;
+//! let mut ticks = manager.subscribe::<Text>("btcusdt@trade")?;
+//! assert_eq!(&*ticks.recv().await.unwrap()?, "tick");
+//! assert_eq!(&*ticks.recv().await.unwrap()?, "tick");
+//! let notice = ticks.recv().await.unwrap().unwrap_err();
+//! assert!(matches!(notice, StreamError::Gap(Gap::Reconnected { .. })));
+//!
+//! // And this is what the server knows of it.
+//! assert!(server.dials() >= 3);
+//! assert_eq!(server.max_sockets_on("/ws/btcusdt@trade"), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod exchange;
 pub mod memory;
 mod server;
+
+pub use exchange::{MockExchange, MockExchangeBuilder, Served};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

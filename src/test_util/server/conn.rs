@@ -126,21 +126,31 @@ impl Conn {
         (conn, work)
     }
 
-    /// Writes frames, and tells how many the kernel took as a whole.
-    pub(super) async fn write(&self, frames: Encoded, sliced: bool) -> usize {
-        let (outgoing, written) = Outgoing::new(frames, sliced);
+    /// Writes frames, and tells how many the kernel took as a whole: first `record`, before the
+    /// client can see the end of the socket, and then the caller.
+    pub(super) async fn write(
+        &self,
+        frames: Encoded,
+        sliced: bool,
+        record: impl FnOnce(usize) + Send + 'static,
+    ) -> usize {
+        let (report, written) = oneshot::channel();
+        let outgoing = Outgoing::new(frames, sliced).reporting(move |written| {
+            record(written);
+            // The caller may have given up.
+            let _ = report.send(written);
+        });
         let sent = self.queue.send(outgoing).await.is_ok();
-        let written = written.await.unwrap_or(0);
         if !sent {
             // A script that sends in a loop must not starve the others.
             tokio::task::yield_now().await;
         }
-        written
+        written.await.unwrap_or(0)
     }
 
     /// Writes frames if there is room in the queue.
     pub(super) fn try_write(&self, frames: Encoded, then_fin: bool) -> bool {
-        let (mut outgoing, _) = Outgoing::new(frames, false);
+        let mut outgoing = Outgoing::new(frames, false);
         outgoing.then_fin = then_fin;
         self.queue.try_send(outgoing).is_ok()
     }

@@ -28,12 +28,12 @@ use crate::message::Message;
 use conn::Ending;
 use dial::Shared;
 use port::Port;
-use tasks::Lifetime;
 
 pub use answer::Answer;
 pub use builder::MockServerBuilder;
 pub use garbage::Garbage;
 pub use peer::Peer;
+pub(crate) use tasks::Lifetime;
 pub use tls::Certificate;
 pub(crate) use wire::Encoded;
 
@@ -204,7 +204,7 @@ impl MockServer {
     async fn send_to(&self, path: Option<&str>, message: Message) -> usize {
         let frames = Encoded::messages([&message]);
         let conns = self.shared.registry.on(path);
-        let writes = conns.iter().map(|conn| conn.write(frames.clone(), false));
+        let writes = conns.iter().map(|conn| conn.write(frames.clone(), false, |_| ()));
         join_all(writes).await.into_iter().sum()
     }
 }

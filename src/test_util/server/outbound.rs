@@ -1,18 +1,18 @@
 //! What a socket writes: one thing after the other, delayed, sliced or cut as its script says.
 
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::conn::{Conn, Ending};
 use super::wire::{Encoded, Kind};
 
 /// Frames to be written. Its drop tells how many were.
-#[derive(Debug)]
 pub(super) struct Outgoing {
     frames: Encoded,
     /// One byte per write.
@@ -27,13 +27,15 @@ pub(super) struct Outgoing {
     begun: bool,
     /// Whether the next frame was delayed enough.
     delayed: bool,
-    report: Option<oneshot::Sender<usize>>,
+    report: Option<Report>,
 }
 
+/// Is told how many frames the kernel took.
+type Report = Box<dyn FnOnce(usize) + Send>;
+
 impl Outgoing {
-    pub(super) fn new(frames: Encoded, sliced: bool) -> (Self, oneshot::Receiver<usize>) {
-        let (report, written) = oneshot::channel();
-        let outgoing = Self {
+    pub(super) fn new(frames: Encoded, sliced: bool) -> Self {
+        Self {
             stop: frames.bytes.len(),
             frames,
             sliced,
@@ -42,9 +44,14 @@ impl Outgoing {
             done: 0,
             begun: false,
             delayed: false,
-            report: Some(report),
-        };
-        (outgoing, written)
+            report: None,
+        }
+    }
+
+    /// Has `report` called before the socket ends, or anything else is written.
+    pub(super) fn reporting(mut self, report: impl FnOnce(usize) + Send + 'static) -> Self {
+        self.report = Some(Box::new(report));
+        self
     }
 
     fn begin(&mut self, conn: &Conn) {
@@ -114,9 +121,14 @@ impl Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if let Some(report) = self.report.take() {
-            // Nobody may be waiting.
-            let _ = report.send(self.done);
+            report(self.done);
         }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("kind", &self.frames.kind).field("at", &self.at).finish()
     }
 }
 

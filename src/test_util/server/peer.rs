@@ -61,12 +61,12 @@ impl Peer {
     /// Sends messages in as few writes as the kernel allows, and tells how many it took.
     pub async fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> usize {
         let messages: Vec<_> = messages.into_iter().collect();
-        self.write_counted(Encoded::messages(&messages)).await
+        self.write_counted(Encoded::messages(&messages), |_| ()).await
     }
 
     /// Sends a message byte by byte, each in a TCP segment of its own.
     pub async fn send_sliced(&self, message: impl Into<Message>) -> bool {
-        self.0.write(Encoded::messages([&message.into()]), true).await == 1
+        self.0.write(Encoded::messages([&message.into()]), true, |_| ()).await == 1
     }
 
     /// Sends a ping.
@@ -197,14 +197,19 @@ impl Peer {
         self.0.control.send_modify(|control| control.delay = delay);
     }
 
-    /// Writes prepared frames, and tells how many the kernel took as a whole.
-    pub(crate) async fn write_counted(&self, frames: Encoded) -> usize {
-        self.0.write(frames, false).await
+    /// Writes prepared frames, and tells how many the kernel took as a whole: first `record`, before
+    /// the client can see the end of the socket.
+    pub(crate) async fn write_counted(
+        &self,
+        frames: Encoded,
+        record: impl FnOnce(usize) + Send + 'static,
+    ) -> usize {
+        self.0.write(frames, false, record).await
     }
 
     async fn write(&self, frames: Encoded) -> bool {
         let count = frames.ends.len();
-        self.write_counted(frames).await == count
+        self.write_counted(frames, |_| ()).await == count
     }
 
     fn read_as(&self, reading: Reading) {

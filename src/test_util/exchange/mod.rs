@@ -1,0 +1,212 @@
+//! An exchange that makes no money: Binance's raw streams, on a mock server.
+
+mod feed;
+mod market;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::server::{Certificate, Lifetime, MockServer, Peer};
+
+use feed::Feed;
+use market::Market;
+
+pub use feed::Served;
+
+const TICK: Duration = Duration::from_millis(5);
+const PREFIX: &str = "/ws/";
+
+/// An exchange with the streams `<symbol>@trade`, `<symbol>@bookTicker` and `<symbol>@depth` under
+/// [`url`](Self::url), for any lower-case symbol.
+///
+/// A stream starts with its first socket, and goes on while it has none. All its sockets see the
+/// same messages, numbered without a hole:
+///
+/// | stream | number | next |
+/// |---|---|---|
+/// | `@trade` | `t` | `t + 1` |
+/// | `@depth` | `U` to `u` | `U` is `u + 1` |
+/// | `@bookTicker` | `u` | higher |
+///
+/// Other names are accepted and stay silent, as on Binance. A client that is more than 1,024 ticks
+/// of 5 ms behind is dropped. All ends when the exchange is dropped.
+#[derive(Debug)]
+pub struct MockExchange {
+    server: MockServer,
+    venue: Arc<Venue>,
+    _lifetime: Lifetime,
+}
+
+/// Makes a [`MockExchange`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct MockExchangeBuilder {
+    rate: u32,
+    seed: u64,
+    certificate: Option<Certificate>,
+}
+
+impl MockExchangeBuilder {
+    /// Messages per second of each stream. 200 by default; 0 is taken as 1.
+    pub fn rate(mut self, per_second: u32) -> Self {
+        self.rate = per_second.max(1);
+        self
+    }
+
+    /// What all prices, quantities and numbers follow from. 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Serves `wss://`.
+    pub fn tls(mut self, certificate: Certificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// Opens the exchange on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When the port or the certificate cannot be had.
+    pub async fn start(self) -> io::Result<MockExchange> {
+        let every = Duration::from_secs(1) / self.rate;
+        let venue = Arc::new(Venue { every, feeds: Mutex::default(), seed: self.seed });
+        let shared = Arc::clone(&venue);
+        let serve = move |peer: Peer| {
+            let feed = peer.path().strip_prefix(PREFIX).and_then(|name| shared.open(name));
+            async move {
+                if let Some(feed) = feed {
+                    feed.serve(peer).await;
+                }
+            }
+        };
+        let mut builder = MockServer::builder().route(PREFIX, serve);
+        if let Some(certificate) = self.certificate {
+            builder = builder.tls(certificate);
+        }
+        let server = builder.start().await?;
+        let (lifetime, tasks) = Lifetime::new();
+        tasks.spawn(Arc::clone(&venue).run());
+        Ok(MockExchange { server, venue, _lifetime: lifetime })
+    }
+}
+
+impl MockExchange {
+    /// An exchange for `ws://`.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// An exchange made to measure.
+    pub fn builder() -> MockExchangeBuilder {
+        MockExchangeBuilder { rate: 200, seed: 0, certificate: None }
+    }
+
+    /// The base of all streams: `ws://127.0.0.1:port/ws`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url() + PREFIX.trim_end_matches('/')
+    }
+
+    /// The server below, for counts and faults.
+    #[must_use]
+    pub fn server(&self) -> &MockServer {
+        &self.server
+    }
+
+    /// The path of a stream, as [`MockServer`] counts it.
+    #[must_use]
+    pub fn path(name: &str) -> String {
+        format!("{PREFIX}{name}")
+    }
+
+    /// How many messages a stream has had so far, whether or not anybody listened.
+    #[must_use]
+    pub fn sent(&self, name: &str) -> u64 {
+        self.venue.find(name).map_or(0, |feed| feed.sent())
+    }
+
+    /// How many messages of a stream were written to sockets, all taken together.
+    #[must_use]
+    pub fn delivered(&self, name: &str) -> u64 {
+        self.ledger(name).iter().map(|served| served.messages).sum()
+    }
+
+    /// What each socket of a stream was served, in order of opening. One that got nothing is left
+    /// out.
+    ///
+    /// This is the truth to check a reader against: of the numbers that one socket was served, it
+    /// misses none unless it was told; between two sockets it misses what it likes, but was told of
+    /// a gap.
+    #[must_use]
+    pub fn ledger(&self, name: &str) -> Vec<Served> {
+        self.venue.find(name).map_or_else(Vec::new, |feed| feed.ledger())
+    }
+
+    /// Number of open sockets.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.server.sockets()
+    }
+
+    /// Ends every socket at once, without a close frame. New ones are welcome.
+    pub fn drop_sockets(&self) {
+        self.server.drop_all();
+    }
+
+    /// Ends everything, as dropping the exchange does.
+    pub fn shutdown(self) {}
+}
+
+/// All streams.
+#[derive(Debug)]
+struct Venue {
+    every: Duration,
+    feeds: Mutex<HashMap<String, Arc<Feed>>>,
+    seed: u64,
+}
+
+impl Venue {
+    /// The feed of a name, which starts now where there is none.
+    fn open(&self, name: &str) -> Option<Arc<Feed>> {
+        if let Some(feed) = self.find(name) {
+            return Some(feed);
+        }
+        let feed = Arc::new(Feed::new(Market::new(name, self.seed)?));
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(feeds.entry(name.into()).or_insert(feed)))
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Feed>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Has time go by.
+    async fn run(self: Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            let feeds: Vec<_> = {
+                let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+                feeds.values().cloned().collect()
+            };
+            for feed in feeds {
+                feed.tick(now, self.every);
+            }
+        }
+    }
+}

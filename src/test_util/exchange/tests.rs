@@ -1,0 +1,123 @@
+//! The exchange against a plain client, over real sockets.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::*;
+
+type Client = WebSocketStream<TcpStream>;
+
+async fn connect(exchange: &MockExchange, name: &str) -> Client {
+    let tcp = TcpStream::connect(exchange.server().addr()).await.unwrap();
+    client_async(format!("{}/{name}", exchange.url()), tcp).await.unwrap().0
+}
+
+async fn next(client: &mut Client) -> Option<Value> {
+    let message = tokio::time::timeout(Duration::from_secs(30), client.next());
+    let message = message.await.expect("it never came")?.ok()?;
+    Some(serde_json::from_str(message.to_text().unwrap()).unwrap())
+}
+
+async fn many(client: &mut Client, count: usize) -> Vec<Value> {
+    let mut values = Vec::new();
+    while values.len() < count {
+        values.push(next(client).await.unwrap());
+    }
+    values
+}
+
+async fn rest(client: &mut Client) -> Vec<Value> {
+    let mut values = Vec::new();
+    while let Some(value) = next(client).await {
+        values.push(value);
+    }
+    values
+}
+
+fn ids(values: &[Value], key: &str) -> Vec<u64> {
+    values.iter().map(|value| value[key].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn each_kind_of_stream_has_its_form() {
+    let exchange = MockExchange::builder().rate(1000).start().await.unwrap();
+    let mut trades = connect(&exchange, "btcusdt@trade").await;
+    let trade = next(&mut trades).await.unwrap();
+    assert_eq!((&trade["e"], &trade["s"]), (&"trade".into(), &"BTCUSDT".into()));
+    let mut depth = connect(&exchange, "ethusdt@depth").await;
+    let diffs = many(&mut depth, 100).await;
+    for (before, after) in ids(&diffs, "u").into_iter().zip(&ids(&diffs, "U")[1..]) {
+        assert_eq!(before + 1, *after);
+    }
+    let mut tickers = connect(&exchange, "ethusdt@bookTicker").await;
+    let updates = ids(&many(&mut tickers, 100).await, "u");
+    assert!(updates.is_sorted());
+}
+
+#[tokio::test]
+async fn all_sockets_of_a_name_see_the_same_numbers_and_the_ledger_knows_them() {
+    const NAME: &str = "btcusdt@trade";
+    let exchange = MockExchange::builder().rate(2000).seed(7).start().await.unwrap();
+    let mut first = connect(&exchange, NAME).await;
+    many(&mut first, 100).await;
+    let mut second = connect(&exchange, NAME).await;
+    assert_eq!(exchange.server().max_sockets_on(&MockExchange::path(NAME)), 2);
+    let mut ranges = Vec::new();
+    let seen = many(&mut first, 400).await;
+    many(&mut second, 200).await;
+    exchange.drop_sockets();
+    assert_eq!(exchange.sockets(), 0);
+    for (client, before) in [(&mut first, 500), (&mut second, 200)] {
+        let rest = ids(&rest(client).await, "t");
+        ranges.push((before + rest.len() as u64, rest.last().copied()));
+    }
+    // It goes on without sockets.
+    let sent = exchange.sent(NAME);
+    while exchange.sent(NAME) < sent + 100 {
+        tokio::task::yield_now().await;
+    }
+    let mut third = connect(&exchange, NAME).await;
+    let after = ids(&many(&mut third, 1).await, "t")[0];
+    let ledger = exchange.ledger(NAME);
+    assert_eq!(ledger.len(), 3);
+    for (served, (messages, last)) in ledger.iter().zip(ranges) {
+        assert_eq!(served.messages, messages);
+        assert_eq!(served.last - served.first + 1, messages, "no hole within a socket");
+        assert!(last.is_none_or(|last| last == served.last));
+    }
+    assert!(ledger[0].first + 100 <= ledger[1].first && ledger[1].first <= ledger[0].last);
+    assert!(ids(&seen, "t").is_sorted() && ledger[1].last + 100 <= after);
+    assert_eq!(ledger[2].first, after);
+    assert!(exchange.delivered(NAME) >= 701 && exchange.delivered(NAME) <= 2 * exchange.sent(NAME));
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_accepted_and_silent() {
+    let exchange = MockExchange::start().await.unwrap();
+    let mut silent = connect(&exchange, "BTCUSDT@trade").await;
+    let mut trades = connect(&exchange, "btcusdt@trade").await;
+    many(&mut trades, 10).await;
+    assert!(futures::poll!(silent.next()).is_pending());
+    assert_eq!((exchange.sent("BTCUSDT@trade"), exchange.sockets()), (0, 2));
+    assert_eq!(exchange.ledger("BTCUSDT@trade"), []);
+    exchange.shutdown();
+    assert!(next(&mut silent).await.is_none());
+}
+
+#[tokio::test]
+async fn several_thousand_messages_per_second_are_kept_up_with() {
+    let exchange = MockExchange::builder().rate(1000).start().await.unwrap();
+    let names = ["a@trade", "b@trade", "c@depth", "d@depth", "e@bookTicker"];
+    let start = Instant::now();
+    let clients = names.map(|name| {
+        let exchange = &exchange;
+        async move { many(&mut connect(exchange, name).await, 500).await }
+    });
+    futures::future::join_all(clients).await;
+    // Half a second's worth: with time to spare for a busy machine.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
