@@ -10,7 +10,8 @@ use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
 
-use super::conn::{Ending, Io, finish_io, reset};
+use super::conn::Ending;
+use super::io::{Io, finish_io, reset};
 
 /// The longest request head that is read.
 const MAX_HEAD: usize = 64 << 10;

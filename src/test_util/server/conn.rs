@@ -1,37 +1,28 @@
-//! One WebSocket of the server: what is wanted of it, and the task that does it.
+//! One WebSocket of the server, as scripts hold it: what is wanted of it, and what it heard.
 //!
 //! A socket lives until a script, the client or the server's drop ends it; a dropped
 //! [`Peer`](super::Peer) does not.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::future::pending;
-use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 
-use super::inbound::Inbound;
-use super::outbound::{Outbound, Outgoing};
+use super::outbound::Outgoing;
 use super::registry::Registry;
 use super::watched::Watched;
 use super::wire::Encoded;
+use super::work::{Probe, Work};
 use crate::transport::Frame;
 
 /// How many received frames are kept until somebody asks for them.
 const INBOX: usize = 1024;
 /// How many writes wait their turn.
 const QUEUE: usize = 64;
-/// How long an orderly end may take before TCP is dropped.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What a socket does, and not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +68,7 @@ pub(super) struct Conn {
     pub(super) close_sent: AtomicBool,
     inbox: Watched<Inbox>,
     queue: mpsc::Sender<Outgoing>,
-    probes: mpsc::Sender<oneshot::Sender<()>>,
+    probes: mpsc::Sender<Probe>,
     /// Weak, as the registry holds us.
     registry: Weak<Registry>,
 }
@@ -117,12 +108,7 @@ impl Conn {
             probes,
             registry: Arc::downgrade(registry),
         });
-        let work = Work {
-            counted: Counted(Arc::clone(&conn)),
-            inbound: Inbound::new(early),
-            outbound: Outbound::new(outgoing),
-            probes: probed,
-        };
+        let work = Work::new(&conn, early, outgoing, probed);
         (conn, work)
     }
 
@@ -134,7 +120,7 @@ impl Conn {
         sliced: bool,
         record: impl FnOnce(usize) + Send + 'static,
     ) -> usize {
-        let (report, written) = oneshot::channel();
+        let (report, mut written) = oneshot::channel();
         let outgoing = Outgoing::new(frames, sliced).reporting(move |written| {
             record(written);
             // The caller may have given up.
@@ -145,7 +131,13 @@ impl Conn {
             // A script that sends in a loop must not starve the others.
             tokio::task::yield_now().await;
         }
-        written.await.unwrap_or(0)
+        tokio::select! {
+            biased;
+            written = &mut written => written.unwrap_or(0),
+            // What was sent while the queue closed may be left in it for good. It was not written,
+            // and what was, is reported before the queue closes.
+            () = self.queue.closed() => written.try_recv().unwrap_or(0),
+        }
     }
 
     /// Writes frames if there is room in the queue.
@@ -194,175 +186,18 @@ impl Conn {
     pub(super) async fn settle(&self) {
         let (probe, answered) = oneshot::channel();
         if self.probes.send(probe).await.is_ok() {
-            // An error means that the task has ended, which settles it too.
-            let _ = answered.await;
+            // The end of the task settles it too.
+            tokio::select! {
+                _ = answered => {}
+                () = self.probes.closed() => {}
+            }
         }
     }
 
-    fn gone(&self) {
+    pub(super) fn gone(&self) {
         if let Some(registry) = self.registry.upgrade() {
             registry.ended(self);
         }
         self.inbox.change(|inbox| inbox.closed = true);
     }
-}
-
-/// Ends the counting with the task, however that ends.
-#[derive(Debug)]
-struct Counted(Arc<Conn>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.gone();
-    }
-}
-
-/// A socket's stream: TCP, or TLS over it.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl Io for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Io for TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
-
-/// The work of a socket.
-#[derive(Debug)]
-pub(super) struct Work {
-    counted: Counted,
-    inbound: Inbound,
-    outbound: Outbound,
-    probes: mpsc::Receiver<oneshot::Sender<()>>,
-}
-
-/// Why the work is interrupted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stop {
-    /// Something else is wanted now.
-    Changed,
-    /// The client has ended the TCP connection.
-    Gone,
-    /// A script or the closing handshake ends the socket.
-    Ending(Ending),
-}
-
-impl Work {
-    /// Does the work until the socket has ended.
-    pub(super) async fn run(mut self, mut io: Box<dyn Io>) {
-        let conn = Arc::clone(&self.counted.0);
-        let mut control = conn.control.subscribe();
-        loop {
-            let now = *control.borrow_and_update();
-            let stop = match now.end {
-                Some(ending) => Stop::Ending(ending),
-                None => self.step(&conn, &mut io, now.reading, &mut control).await,
-            };
-            match stop {
-                Stop::Changed => continue,
-                Stop::Ending(ending) => break finish(self, io, ending).await,
-                Stop::Gone if now.reading == Reading::Live => {
-                    break finish(self, io, Ending::Fin).await;
-                }
-                Stop::Gone => break outlast(self, io, control).await,
-            }
-        }
-    }
-
-    async fn step(
-        &mut self,
-        conn: &Conn,
-        io: &mut Box<dyn Io>,
-        reading: Reading,
-        control: &mut watch::Receiver<Control>,
-    ) -> Stop {
-        let reads = matches!(reading, Reading::Live | Reading::HoldsClose);
-        let writes = reading != Reading::HalfOpen;
-        if !writes {
-            self.outbound.close();
-        }
-        let watched = if reads { None } else { duplicate(io.tcp()).ok() };
-        let (mut read, mut write) = tokio::io::split(io);
-        tokio::select! {
-            biased;
-            stop = self.inbound.run(&mut read, conn), if reads => stop,
-            () = client_is_gone(watched.as_ref()), if !reads => Stop::Gone,
-            _ = control.changed() => Stop::Changed,
-            ending = self.outbound.run(&mut write, conn), if writes => Stop::Ending(ending),
-            // Last, so that a probe is answered when there is nothing left to see.
-            never = answer(&mut self.probes) => match never {},
-        }
-    }
-}
-
-async fn answer(probes: &mut mpsc::Receiver<oneshot::Sender<()>>) -> Infallible {
-    while let Some(probe) = probes.recv().await {
-        // The one who asked may have given up.
-        let _ = probe.send(());
-    }
-    pending().await
-}
-
-/// Waits for the client's FIN or RST without reading what comes before it.
-async fn client_is_gone(tcp: Option<&TcpStream>) {
-    let Some(tcp) = tcp else { return pending().await };
-    while let Ok(ready) = tcp.ready(Interest::READABLE).await {
-        if ready.is_read_closed() {
-            return;
-        }
-        // Unread data keeps the stream ready: forget it, to be woken by what comes next.
-        let _ = tcp.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-    }
-}
-
-/// A second handle to the same TCP connection, with a readiness of its own.
-fn duplicate(tcp: &TcpStream) -> io::Result<TcpStream> {
-    #[cfg(unix)]
-    let handle = std::os::fd::AsFd::as_fd(tcp).try_clone_to_owned()?;
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsSocket::as_socket(tcp).try_clone_to_owned()?;
-    TcpStream::from_std(handle.into())
-}
-
-/// Ends a socket.
-async fn finish(work: Work, io: Box<dyn Io>, ending: Ending) {
-    // What waits for it learns of the end at once.
-    drop(work);
-    finish_io(io, ending).await;
-}
-
-/// Keeps a stream whose client is gone, as was promised.
-async fn outlast(work: Work, io: Box<dyn Io>, mut control: watch::Receiver<Control>) {
-    drop(work);
-    // It fails only where the last peer is gone; then the server's end is what remains.
-    if control.wait_for(|control| control.end.is_some()).await.is_err() {
-        pending::<()>().await;
-    }
-    drop(io);
-}
-
-/// Ends a stream. What the client still sends after a FIN is read and dropped, as dropping TCP over
-/// it would turn the FIN into an RST.
-pub(super) async fn finish_io(mut io: Box<dyn Io>, ending: Ending) {
-    match ending {
-        Ending::Reset => reset(io.tcp()),
-        Ending::Fin => {
-            if matches!(timeout(LINGER, io.shutdown()).await, Ok(Ok(()))) {
-                let _ = tokio::io::copy(&mut io, &mut tokio::io::sink()).await;
-            }
-        }
-    }
-}
-
-/// Has the drop of a stream send an RST.
-pub(super) fn reset(tcp: &TcpStream) {
-    // It fails only where TCP has ended already.
-    let _ = tcp.set_zero_linger();
 }

@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, read_request};
-use super::conn::{Asked, Conn, Io, reset};
+use super::conn::{Asked, Conn};
+use super::io::{Io, reset};
 use super::peer::Peer;
 use super::registry::Registry;
 use super::tasks::Tasks;

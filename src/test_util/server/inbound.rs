@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::conn::{Conn, Ending, Reading, Stop};
+use super::conn::{Conn, Ending, Reading};
 use super::wire::{Decoder, Encoded};
+use super::work::Stop;
 use crate::message::Text;
 use crate::transport::Frame;
 

@@ -6,6 +6,7 @@ mod conn;
 mod dial;
 mod garbage;
 mod inbound;
+mod io;
 mod outbound;
 mod peer;
 mod port;
@@ -16,8 +17,8 @@ mod tests;
 mod tls;
 mod watched;
 mod wire;
+mod work;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ impl MockServer {
     /// # Errors
     ///
     /// When no port can be had.
-    pub async fn start() -> io::Result<Self> {
+    pub async fn start() -> std::io::Result<Self> {
         Self::builder().start().await
     }
 
@@ -197,7 +198,7 @@ impl MockServer {
     /// # Errors
     ///
     /// When the port is lost, which happens only where the system does not let us hold it.
-    pub async fn resume(&self) -> io::Result<()> {
+    pub async fn resume(&self) -> std::io::Result<()> {
         self.port.resume().await
     }
 

@@ -18,13 +18,12 @@ pub(super) struct Outgoing {
     /// One byte per write.
     sliced: bool,
     pub(super) then_fin: bool,
-    /// Where to stop, in bytes.
-    stop: usize,
+    /// Where to stop, in bytes. Known when writing begins.
+    stop: Option<usize>,
     /// Bytes that the kernel took.
     at: usize,
     /// Frames that the kernel took.
     done: usize,
-    begun: bool,
     /// Whether the next frame was delayed enough.
     delayed: bool,
     report: Option<Report>,
@@ -36,13 +35,12 @@ type Report = Box<dyn FnOnce(usize) + Send>;
 impl Outgoing {
     pub(super) fn new(frames: Encoded, sliced: bool) -> Self {
         Self {
-            stop: frames.bytes.len(),
             frames,
             sliced,
             then_fin: false,
+            stop: None,
             at: 0,
             done: 0,
-            begun: false,
             delayed: false,
             report: None,
         }
@@ -54,36 +52,41 @@ impl Outgoing {
         self
     }
 
-    fn begin(&mut self, conn: &Conn) {
-        if self.begun {
-            return;
+    /// Where to stop, in bytes.
+    fn stop(&mut self, conn: &Conn) -> usize {
+        if let Some(stop) = self.stop {
+            return stop;
         }
-        self.begun = true;
-        match self.frames.kind {
-            Kind::Close if conn.close_sent.swap(true, Ordering::Relaxed) => self.stop = 0,
+        let stop = match self.frames.kind {
+            Kind::Close if conn.close_sent.swap(true, Ordering::Relaxed) => 0,
             Kind::Messages => self.spend(conn),
-            Kind::Close | Kind::Other => {}
-        }
+            Kind::Close | Kind::Other => self.frames.bytes.len(),
+        };
+        self.stop = Some(stop);
+        stop
     }
 
-    /// Spends what is left of the socket's messages.
-    fn spend(&mut self, conn: &Conn) {
+    /// Spends what is left of the socket's messages, and tells where that ends.
+    fn spend(&mut self, conn: &Conn) -> usize {
         let count = self.frames.ends.len();
-        let Some(left) = conn.control.borrow().left else { return };
-        conn.control.send_if_modified(|control| {
-            control.left = Some(left.saturating_sub(count));
-            false
-        });
-        if left <= count {
-            self.then_fin = true;
-            self.stop = if left == 0 { 0 } else { self.frames.ends[left - 1] };
+        let left = conn.control.borrow().left;
+        if let Some(left) = left {
+            conn.control.send_if_modified(|control| {
+                control.left = Some(left.saturating_sub(count));
+                false
+            });
+            self.then_fin = left <= count;
+        }
+        match left.unwrap_or(count).min(count) {
+            0 => 0,
+            messages => self.frames.ends[messages - 1],
         }
     }
 
     async fn write(&mut self, io: &mut (impl AsyncWrite + Unpin), conn: &Conn) -> io::Result<()> {
-        self.begin(conn);
-        while self.at < self.stop {
-            let frame_end = self.frames.ends.get(self.done).copied().unwrap_or(self.stop);
+        let stop = self.stop(conn);
+        while self.at < stop {
+            let frame_end = self.frames.ends.get(self.done).copied().unwrap_or(stop);
             let delay = conn.control.borrow().delay;
             let delays = self.frames.kind == Kind::Messages && !delay.is_zero();
             if delays && !self.delayed {
@@ -93,7 +96,7 @@ impl Outgoing {
             let limit = match (self.sliced, delays) {
                 (true, _) => self.at + 1,
                 (_, true) => frame_end,
-                _ => self.stop,
+                _ => stop,
             };
             let written = io.write(&self.frames.bytes[self.at..limit]).await?;
             if written == 0 {

@@ -189,6 +189,9 @@ impl Peer {
 
     /// Ends the socket without a close frame after `count` more messages.
     pub fn drop_after(&self, count: usize) {
+        if count == 0 {
+            return self.fin();
+        }
         self.0.control.send_modify(|control| control.left = Some(count));
     }
 
