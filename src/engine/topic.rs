@@ -163,23 +163,24 @@ impl Topic {
         if let Some(Break { below, reason, since }) = mended {
             let down_for = now.saturating_duration_since(since);
             self.metrics.reconnected(down_for);
-            self.notice(Gap::Reconnected { down_for, reason }, below);
+            self.notice(Gap::Reconnected { down_for, reason }, Some(below));
         }
         self.set_status(Status::Open);
     }
 
     /// The feed itself skipped messages here.
     pub(crate) fn skipped(&self, missed: Option<u64>) {
-        self.notice(Gap::Sequence { missed }, u64::MAX);
+        self.notice(Gap::Sequence { missed }, None);
     }
 
-    fn notice(&self, gap: Gap, below: u64) {
+    /// Tells of `gap` the readers below a number: by default, all that there are.
+    fn notice(&self, gap: Gap, below: Option<u64>) {
         self.metrics.gap(&gap);
         let mut woken = Vec::new();
         let evicted = {
             let mut ring = self.ring.lock();
             ring.facts.gaps += 1;
-            let at = ring.next;
+            let (at, below) = (ring.next, below.unwrap_or(ring.next_reader));
             if !ring.readers.is_empty() {
                 ring.notices.push_back(Notice { at, gap, below });
             }
@@ -496,7 +497,11 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let parked = self.topic.ring.lock().readers.remove(self.place);
-        drop(parked);
+        let (parked, evicted) = {
+            let mut ring = self.topic.ring.lock();
+            let parked = ring.readers.remove(self.place);
+            (parked, ring.trim(&self.topic.settings))
+        };
+        drop((parked, evicted));
     }
 }
