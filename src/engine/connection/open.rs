@@ -123,7 +123,7 @@ impl Open {
         self.check_clocks(of)?;
         self.join_wanted(of)?;
         if self.read(cx, of)? {
-            cx.waker().wake_by_ref(); // There may be more; readers go first.
+            give_way(cx); // There may be more; readers go first.
         }
         self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
         if self.outbox.is_overfull() {
@@ -315,6 +315,13 @@ impl Open {
             cx.waker().wake_by_ref();
         }
     }
+}
+
+/// Has this task polled again once all others that are ready have had their turn. A mere wake-up
+/// is no such thing: a current-thread runtime polls its main task only every so many others, and so
+/// a reader there would lag behind a busy socket.
+fn give_way(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// The socket itself reports its loss.
