@@ -18,6 +18,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -101,8 +103,8 @@ struct Break {
 /// What a topic knows of a reader.
 #[derive(Debug)]
 struct Parked {
-    /// Position up to which the reader has taken batches.
-    taken: u64,
+    /// The reader's cursor, as far as it has told.
+    at: Arc<AtomicU64>,
     waker: Option<Waker>,
 }
 
@@ -117,10 +119,12 @@ impl Topic {
         let mut ring = self.ring.lock();
         let (cursor, number) = (ring.next, ring.next_reader);
         ring.next_reader += 1;
-        let place = ring.readers.insert(Parked { taken: cursor, waker: None });
+        let at = Arc::new(AtomicU64::new(cursor));
+        let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
         let notice = ring.notices_end();
         drop(ring);
         Reader {
+            at,
             batch: None,
             cursor,
             ended: false,
@@ -238,8 +242,8 @@ impl Topic {
 
     pub(crate) fn facts(&self) -> Facts {
         let ring = self.ring.lock();
-        let slowest = ring.readers.iter().map(|(_, reader)| reader.taken).min();
-        let lag = slowest.map_or(0, |taken| ring.next.saturating_sub(taken));
+        let slowest = ring.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
+        let lag = slowest.map_or(0, |at| ring.next.saturating_sub(at));
         Facts { lag, ..ring.facts.clone() }
     }
 }
@@ -382,6 +386,8 @@ fn merged(first: Gap, second: Gap) -> Gap {
 /// One reader of a topic. Dropping it frees its place.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    /// The cursor, for others to see.
+    at: Arc<AtomicU64>,
     /// The batch that `cursor` is in.
     batch: Option<Arc<Batch>>,
     cursor: u64,
@@ -456,8 +462,8 @@ impl Reader {
         if self.cursor < ring.first {
             let missed = ring.first - self.cursor;
             self.cursor = ring.first;
+            self.at.store(self.cursor, Relaxed);
             ring.facts.lagged += missed;
-            ring.readers[self.place].taken = self.cursor;
             while let Some(gap) = ring.next_notice(&mut place, ring.first) {
                 self.pending = Some(match self.pending.take() {
                     Some(earlier) => merged(earlier, gap),
@@ -468,7 +474,6 @@ impl Reader {
         }
         if let Some(batch) = ring.batch_at(self.cursor) {
             self.batch = Some(Arc::clone(batch));
-            ring.readers[self.place].taken = batch.end();
             return Some(Next::Message);
         }
         let reason = ring.closed.clone()?;
@@ -481,6 +486,7 @@ impl Reader {
         let batch = self.batch.as_ref()?;
         let entry = Entry::new(batch, (self.cursor - batch.first) as usize);
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
+        self.at.store(self.cursor, Relaxed);
         Some(read(&entry))
     }
 
@@ -509,7 +515,7 @@ impl Drop for Reader {
 /// A topic driven at random, held against a model with a queue per reader that forgets nothing.
 #[cfg(all(test, not(wsmux_shuttle)))]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use futures::task::{ArcWake, waker};
     use proptest::prelude::*;
@@ -555,7 +561,7 @@ mod tests {
 
     impl ArcWake for Wakes {
         fn wake_by_ref(wakes: &Arc<Self>) {
-            wakes.0.fetch_add(1, Ordering::Relaxed);
+            wakes.0.fetch_add(1, Relaxed);
         }
     }
 
@@ -677,7 +683,7 @@ mod tests {
             for reading in self.readers.iter_mut().filter(|reading| to(reading)) {
                 reading.owed.push_back(owed.clone());
                 if let Some(before) = reading.parked.take() {
-                    let woken = reading.wakes.0.load(Ordering::Relaxed) - before;
+                    let woken = reading.wakes.0.load(Relaxed) - before;
                     assert_eq!(woken, 1, "woken once by what it waited for");
                 }
             }
@@ -708,7 +714,7 @@ mod tests {
                 Poll::Pending => {
                     reading.settle(crowded);
                     assert!(reading.owed.is_empty(), "{:?}", reading.owed);
-                    reading.parked = Some(reading.wakes.0.load(Ordering::Relaxed));
+                    reading.parked = Some(reading.wakes.0.load(Relaxed));
                     return false;
                 }
                 Poll::Ready(None) => {
