@@ -211,6 +211,11 @@ impl Peer {
         self.frame(Frame::Ping(Bytes::new()));
     }
 
+    /// Sends a pong, asked for or not.
+    pub fn pong(&self) {
+        self.frame(Frame::Pong(Bytes::new()));
+    }
+
     /// Sends a close frame; the connection ends when the peer is dropped.
     pub fn close(&self, code: u16, reason: &str) {
         self.frame(Frame::Close(Some((code, reason.into()))));
