@@ -5,6 +5,7 @@
 mod compose;
 mod leases;
 mod lifecycle;
+mod lines;
 mod liveness;
 mod multiplex;
 mod readers;
