@@ -121,10 +121,11 @@ impl Open {
             self.reconcile(of)?;
         }
         self.check_clocks(of)?;
-        self.join_wanted(of)?;
         if self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
         }
+        self.join_wanted(of)?; // What was read may have made the session ready.
+        of.members.publish(self.now);
         self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
         if self.outbox.is_overfull() {
             return Err(dead(DisconnectReason::WriteTimeout));
