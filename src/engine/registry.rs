@@ -307,11 +307,9 @@ impl Registry {
         }
     }
 
-    /// A topic ended alone.
+    /// A topic ended alone, and for good: its name has earned a wait.
     pub(crate) fn ended(&mut self, topic: &Arc<Topic>, reason: CloseReason, now: Instant) {
-        if matches!(reason, CloseReason::Rejected { .. }) {
-            self.refusals.strike(&topic.name, false, Duration::ZERO, now);
-        }
+        self.refusals.strike(&topic.name, false, Duration::ZERO, now);
         match self.key(topic) {
             Some(key) => self.take_out(key, Some(reason)),
             // It was left meanwhile, or another has its name: only its readers are to be told.
