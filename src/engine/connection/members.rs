@@ -54,6 +54,7 @@ struct Member {
     /// Delays between joins that fail on a socket that works.
     backoff: Option<Box<Backoff>>,
     heard_at: Instant,
+    joined_at: Instant,
     /// Messages that are not published yet.
     pending: Vec<Message>,
     stage: Stage,
@@ -132,7 +133,7 @@ impl Members {
         if matches!(member.stage, Stage::Joined { .. }) {
             return;
         }
-        member.heard_at = now;
+        (member.heard_at, member.joined_at) = (now, now);
         member.topic.joined(now, attempt);
         let data_due = member.topic.settings.data_timeout.map(|timeout| now + timeout);
         self.move_to(key, Stage::Joined { data_due });
@@ -256,7 +257,7 @@ impl Members {
             member.backoff.get_or_insert_with(|| Box::new(Backoff::new(self.retry.clone(), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
             member.topic.break_off(member.heard_at, reason.clone());
-            backoff.record_uptime(now.saturating_duration_since(member.heard_at));
+            backoff.record_uptime(now.saturating_duration_since(member.joined_at));
         }
         let Some(delay) = backoff.next() else {
             let attempts = backoff.attempt();
@@ -320,10 +321,11 @@ impl Members {
 
     fn add(&mut self, topic: Arc<Topic>, not_before: Option<Instant>, status: &Status) {
         topic.set_status(status.clone());
-        let name = topic.name.clone();
+        let (name, now) = (topic.name.clone(), Instant::now());
         let key = self.members.insert(Member {
             backoff: None,
-            heard_at: Instant::now(),
+            heard_at: now,
+            joined_at: now,
             pending: Vec::new(),
             stage: Stage::Wanted { not_before },
             topic,
