@@ -49,7 +49,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn joined(&mut self, name: &str) {
-        self.members.joined(name, self.attempt, self.now);
+        self.members.confirmed(name, self.attempt, self.now);
     }
 
     fn push(&mut self, message: Message) {

@@ -126,7 +126,16 @@ impl Members {
         names
     }
 
-    /// The server has confirmed `name`.
+    /// The server has confirmed `name`. A confirmation that comes while its next join waits is of
+    /// one that was taken back: the server is about to stop what it confirms.
+    pub(super) fn confirmed(&mut self, name: &str, attempt: u32, now: Instant) {
+        let Some(&key) = self.by_name.get(name) else { return };
+        if !matches!(self.members[key].stage, Stage::Wanted { not_before: Some(_) }) {
+            self.joined(name, attempt, now);
+        }
+    }
+
+    /// `name` is joined, whether or not it was asked for.
     pub(super) fn joined(&mut self, name: &str, attempt: u32, now: Instant) {
         let Some(&key) = self.by_name.get(name) else { return };
         let member = &mut self.members[key];
