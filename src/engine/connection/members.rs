@@ -279,13 +279,15 @@ impl Members {
         None
     }
 
-    /// The socket is lost, which was last heard at `since`: all are to be joined again.
+    /// The socket is lost, which was last heard at `since`: all are to be joined again. Those that
+    /// have to wait still have to.
     pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason) {
         self.publish(since);
         for key in self.keys() {
-            let member = &self.members[key];
-            if matches!(member.stage, Stage::Joined { .. }) {
-                member.topic.break_off(since, reason.clone());
+            match self.members[key].stage {
+                Stage::Joined { .. } => self.members[key].topic.break_off(since, reason.clone()),
+                Stage::Joining { .. } => {}
+                Stage::Wanted { .. } => continue,
             }
             self.move_to(key, Stage::Wanted { not_before: None });
         }
