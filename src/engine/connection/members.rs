@@ -284,8 +284,14 @@ impl Members {
     pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason) {
         self.publish(since);
         for key in self.keys() {
-            match self.members[key].stage {
-                Stage::Joined { .. } => self.members[key].topic.break_off(since, reason.clone()),
+            let member = &mut self.members[key];
+            match member.stage {
+                Stage::Joined { .. } => {
+                    member.topic.break_off(since, reason.clone());
+                    if let Some(backoff) = &mut member.backoff {
+                        backoff.record_uptime(since.saturating_duration_since(member.joined_at));
+                    }
+                }
                 Stage::Joining { .. } => {}
                 Stage::Wanted { .. } => continue,
             }
