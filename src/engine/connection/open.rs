@@ -110,8 +110,9 @@ impl Open {
         self.outbox.stalled_since().is_none().then_some(self.socket)
     }
 
-    /// Does all that can be done now. Changes and clocks come first, since they are rare and must
-    /// not wait behind a busy socket.
+    /// Does all that can be done now. Changes come first, since they are rare and must not wait
+    /// behind a busy socket. Clocks come after what they would blame on the peer: if nobody had the
+    /// time to read or write, that is ours.
     fn advance(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Poised {
         self.now = Instant::now();
         if !std::mem::replace(&mut self.greeted, true) {
@@ -120,14 +121,15 @@ impl Open {
         while of.link.signal.poll_take(cx).is_ready() {
             self.reconcile(of)?;
         }
-        self.check_clocks(of)?;
         if self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
         }
+        self.check_clocks(of)?;
         self.join_wanted(of)?; // What was read may have made the session ready.
         of.members.publish(self.now);
         self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
-        if self.outbox.is_overfull() {
+        let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
+        if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
         }
         self.arm(of, cx);
@@ -260,9 +262,6 @@ impl Open {
 
     fn check_clocks(&mut self, of: &mut Connection) -> Poised {
         let now = self.now;
-        if self.outbox.stalled_since().is_some_and(|at| at + of.config.write_timeout <= now) {
-            return Err(dead(DisconnectReason::WriteTimeout));
-        }
         if self.heartbeat_due(of) <= now {
             if self.pinged_at.is_some() {
                 return Err(dead(DisconnectReason::HeartbeatTimeout));
