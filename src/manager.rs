@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use crate::config::{Config, StreamConfig};
 use crate::decode::FromMessage;
 use crate::engine::connection::task;
-use crate::engine::core::{Core, Parts, Seat};
+use crate::engine::core::{Core, Parts};
 use crate::engine::limiter::Limiter;
 use crate::engine::registry::Kind;
+use crate::engine::seat::Seat;
 use crate::error::{BuildError, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::{ManagerMetrics, Overall, Status, StreamInfo};
@@ -144,7 +145,7 @@ impl WsManager {
     ) -> Result<S, SubscribeError> {
         let name = StreamName::try_from(name)?;
         let runtime = self.core.runtime();
-        let (seat, link) = self.core.join(&name, kind, runtime.is_some())?;
+        let (seat, link) = Seat::take(&self.core, &name, kind, runtime.is_some())?;
         // Made before anything else can fail: from here on the seat is given back on drop.
         let seated = take(seat);
         if let (Some(link), Some(runtime)) = (link, runtime) {

@@ -11,8 +11,8 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle as Runtime;
@@ -21,9 +21,8 @@ use tokio::time::{self, Instant};
 use super::events::Log;
 use super::limiter::Limiter;
 use super::registry::{Asked, Change, Kind, Leftovers, Link, Registry};
-use super::sweeper;
-use super::sync::{Mutex, Signal, Watch};
-use super::topic::{Reader, Topic};
+use super::sync::{Following, Mutex, Signal, Watch};
+use super::topic::Topic;
 use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
@@ -43,7 +42,7 @@ pub(crate) struct Core {
     pub(crate) protocol: Arc<dyn Protocol>,
     registry: Mutex<Registry>,
     /// Tasks that run.
-    running: Watch<usize>,
+    running: Arc<Watch<usize>>,
     pub(crate) runtime: Option<Runtime>,
     pub(crate) seed: u64,
     streams: HashMap<StreamName, StreamConfig>,
@@ -52,7 +51,6 @@ pub(crate) struct Core {
     pub(crate) transport: Arc<dyn DynTransport>,
     /// The wall clock, for dates only.
     pub(crate) wall: fn() -> SystemTime,
-    weak: Weak<Self>,
 }
 
 /// What a core is made of.
@@ -67,24 +65,17 @@ pub(crate) struct Parts {
     pub(crate) wall: fn() -> SystemTime,
 }
 
-/// A claim on a topic, given back on drop: on any thread, inside a runtime or not.
-pub(crate) struct Seat {
-    core: Arc<Core>,
-    kind: Kind,
-    topic: Arc<Topic>,
-}
-
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, limiter, protocol, runtime, seed, streams, transport, wall } = parts;
-        Arc::new_cyclic(|weak| Self {
+        Arc::new(Self {
             events: Arc::new(Log::new()),
             limiter,
             metrics: Arc::default(),
             overall: Arc::new(Watch::new(Overall::default())),
             protocol,
             registry: Mutex::new(Registry::new(&config)),
-            running: Watch::new(0),
+            running: Arc::new(Watch::new(0)),
             runtime,
             seed,
             streams,
@@ -92,35 +83,28 @@ impl Core {
             sweeping: Arc::default(),
             transport,
             wall,
-            weak: weak.clone(),
             config: Arc::new(config),
         })
     }
 
     /// Takes a seat on `name`. A returned [`Link`] is a new connection for the caller to run.
-    pub(crate) fn join(
-        self: &Arc<Self>,
+    pub(super) fn join(
+        &self,
         name: &StreamName,
         kind: Kind,
         can_open: bool,
-    ) -> Result<(Seat, Option<Link>), SubscribeError> {
+    ) -> Result<(Arc<Topic>, Option<Link>), SubscribeError> {
         // Asked before the lock is taken: it is the user's code.
         let lane = self.protocol.lane(name)?;
         let capacity = self.protocol.limits(&lane).capacity.unwrap_or(usize::MAX);
         let asked = Asked { can_open, capacity, kind, lane: &lane, name, now: Instant::now() };
         let mut opened = false;
-        let (joined, is_due) = self.decide(|registry| {
-            let joined = registry.join(&asked, || {
+        let joined = self.decide(|registry| {
+            registry.join(&asked, || {
                 opened = true;
                 self.open_topic(name)
-            });
-            (joined, registry.next_due().is_some())
-        });
-        if is_due {
-            sweeper::start(self, &self.weak); // Its runtime may have gone.
-        }
-        let (topic, link) = joined?;
-        let seat = Seat { core: Arc::clone(self), kind, topic };
+            })
+        })?;
         if opened {
             self.metrics.stream_opened();
             self.events.push(|| Event::StreamOpened { name: name.clone() });
@@ -128,7 +112,7 @@ impl Core {
         if kind == Kind::Reader {
             self.metrics.reader_joined();
         }
-        Ok((seat, link))
+        Ok(joined)
     }
 
     fn open_topic(&self, name: &StreamName) -> Arc<Topic> {
@@ -136,15 +120,18 @@ impl Core {
         Arc::new(Topic::new(name.clone(), settings, Arc::clone(&self.metrics)))
     }
 
-    fn leave(&self, topic: &Arc<Topic>, kind: Kind) {
+    /// Gives a seat back. Returns whether the topic is due to be closed later.
+    pub(super) fn leave(&self, topic: &Arc<Topic>, kind: Kind) -> bool {
         let now = Instant::now();
         if kind == Kind::Reader {
             self.metrics.reader_left();
         }
-        let due = self.decide(|registry| registry.leave(topic, kind, now));
-        if due.is_some() {
-            sweeper::wake(self, &self.weak);
-        }
+        self.decide(|registry| registry.leave(topic, kind, now))
+    }
+
+    /// Whether there is anything for a sweeper to wait for.
+    pub(super) fn has_due(&self) -> bool {
+        self.registry.lock().next_due().is_some()
     }
 
     /// Closes what has lingered long enough, and says when to look again.
@@ -191,7 +178,6 @@ impl Core {
     pub(super) fn punish(&self, lane: &Lane, was_stable: bool, floor: Duration) {
         let now = Instant::now();
         self.decide(|registry| registry.failed(lane, was_stable, floor, now));
-        sweeper::wake(self, &self.weak);
     }
 
     pub(super) fn running(&self, id: ConnectionId, task: tokio::task::AbortHandle) {
@@ -205,7 +191,7 @@ impl Core {
     /// Closes every stream, and waits until the tasks have ended, which takes no longer than the
     /// close handshakes may.
     pub(crate) async fn shut_down(&self) {
-        while self.close_some() {}
+        self.close_all();
         self.sweeper.set();
         if time::timeout(self.config.close_timeout, self.all_finished()).await.is_err() {
             let tasks = self.registry.lock().tasks();
@@ -213,20 +199,17 @@ impl Core {
         }
     }
 
-    /// Closes some streams, and lets nobody in any more. Call again until there is none.
-    pub(super) fn close_some(&self) -> bool {
-        self.decide(|registry| registry.shut_down(PIECE))
+    /// Closes every stream, and lets nobody in any more.
+    pub(super) fn close_all(&self) {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = self.decide(|registry| registry.shut_down(place, PIECE));
+        }
     }
 
     pub(super) async fn all_finished(&self) {
-        let mut follower = self.running.follow();
-        loop {
-            let running = poll_fn(|cx| self.running.poll_changed(&mut follower, cx)).await;
-            if running.is_none_or(|running| running == 0) {
-                break;
-            }
-        }
-        self.running.unfollow(&follower);
+        let mut running = Following::new(&self.running);
+        while poll_fn(|cx| running.poll_changed(cx)).await.is_some_and(|running| running > 0) {}
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
@@ -313,25 +296,5 @@ impl Drop for Core {
         self.events.close();
         let leftovers = self.registry.lock().let_go();
         self.carry_out(leftovers);
-    }
-}
-
-impl Seat {
-    pub(crate) fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-
-    pub(crate) fn read(&self) -> Reader {
-        self.topic.read()
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.core.leave(&self.topic, self.kind);
     }
 }

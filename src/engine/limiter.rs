@@ -59,6 +59,7 @@ impl Limiter {
     pub(crate) fn pause(&self, host: &str, pause: Duration) {
         let until = Instant::now() + pause;
         let mut hosts = self.0.lock();
+        hosts.retain(|_, host| host.is_known()); // Pauses are rare: a good time to look around.
         let host = hosts.entry(host.to_owned()).or_default();
         host.paused_until = host.paused_until.max(Some(until));
     }
@@ -80,8 +81,7 @@ impl Limiter {
             if turn.ticket.is_none() {
                 continue;
             }
-            // A pause may have begun while we waited for our turn.
-            if self.paused_until(host).is_none() && turn.take(max) {
+            if turn.take(max) {
                 return Permit { host: host.to_owned(), limiter: self.clone() };
             }
         }
@@ -94,8 +94,7 @@ impl Limiter {
             let Some(entry) = hosts.get_mut(host) else { return };
             change(entry);
             let waker = entry.waiting.first_entry().and_then(|mut first| first.get_mut().take());
-            let is_paused = entry.paused_until.is_some_and(|until| until > Instant::now());
-            if entry.in_flight == 0 && entry.waiting.is_empty() && !is_paused {
+            if !entry.is_known() {
                 hosts.remove(host);
             }
             waker
@@ -103,6 +102,17 @@ impl Limiter {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+impl Host {
+    fn is_paused(&self) -> bool {
+        self.paused_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Whether there is anything to remember.
+    fn is_known(&self) -> bool {
+        self.in_flight > 0 || !self.waiting.is_empty() || self.is_paused()
     }
 }
 
@@ -122,7 +132,7 @@ struct Turn {
 impl Turn {
     /// Ready when it is our turn and a handshake may start.
     fn poll(&mut self, max: usize, cx: &mut Context<'_>) -> Poll<()> {
-        let replaced = {
+        let (is_our_turn, replaced) = {
             let mut hosts = self.limiter.0.lock();
             let host = hosts.entry(self.host.clone()).or_default();
             let ticket = *self.ticket.get_or_insert_with(|| {
@@ -132,22 +142,19 @@ impl Turn {
             let slot = host.waiting.entry(ticket).or_default();
             let replaced = register(slot, cx);
             let is_first = host.waiting.keys().next() == Some(&ticket);
-            if is_first && host.in_flight < max {
-                return Poll::Ready(());
-            }
-            replaced
+            (is_first && host.in_flight < max, replaced)
         };
         drop(replaced);
-        Poll::Pending
+        if is_our_turn { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Takes the turn, if it still is ours.
+    /// Takes the turn, if it still is ours and no pause has begun.
     fn take(&mut self, max: usize) -> bool {
         let Some(ticket) = self.ticket else { return false };
         let mut taken = false;
         self.limiter.change(&self.host, |host| {
             let is_first = host.waiting.keys().next() == Some(&ticket);
-            taken = is_first && host.in_flight < max;
+            taken = is_first && host.in_flight < max && !host.is_paused();
             if taken {
                 host.waiting.remove(&ticket);
                 host.in_flight += 1;

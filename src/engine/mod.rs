@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod limiter;
 mod penalty;
 pub(crate) mod registry;
+pub(crate) mod seat;
 mod sweeper;
 pub(crate) mod sync;
 pub(crate) mod topic;

@@ -15,11 +15,12 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use tokio::time::Instant;
 
-use super::core::{Core, Parts, Seat};
+use super::core::{Core, Parts};
 use super::defect::{Defect, with};
 use super::limiter::Limiter;
 use super::registry::{Kind, Link};
-use super::sync::Signal;
+use super::seat::Seat;
+use super::sync::{Following, Signal};
 use super::topic::{Next, Reader, Topic};
 use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
@@ -85,7 +86,7 @@ impl Stage {
     /// by itself.
     fn subscribe(&self, lives: Option<u32>) -> Result<(Seat, Reader), SubscribeError> {
         let name = StreamName::try_from("x").unwrap();
-        let (seat, link) = self.core.join(&name, Kind::Reader, true)?;
+        let (seat, link) = Seat::take(&self.core, &name, Kind::Reader, true)?;
         let reader = seat.read();
         if let Some(link) = link {
             let (core, sockets) = (Arc::downgrade(&self.core), Arc::clone(&self.sockets));
@@ -163,8 +164,8 @@ fn a_name_left_and_wanted_at_once_has_one_live_socket() {
             .collect();
         readers.into_iter().for_each(|reader| reader.join().unwrap());
         assert!(stage.is_empty());
-        let mut follower = stage.core.overall.follow();
-        let overall = block_on(poll_fn(|cx| stage.core.overall.poll_changed(&mut follower, cx)));
+        let mut overall = Following::new(&stage.core.overall);
+        let overall = block_on(poll_fn(|cx| overall.poll_changed(cx)));
         assert_eq!(overall, Some(crate::Overall::Disconnected));
         block_on(stage.core.all_finished()); // Every task hears that it is not wanted.
     });
@@ -236,7 +237,7 @@ fn shutting_down_leaves_nobody_in_and_nobody_waiting() {
                 Err(e) => assert_eq!(e, SubscribeError::Shutdown),
             })
         };
-        while stage.core.close_some() {}
+        stage.core.close_all();
         joining.join().unwrap();
         block_on(stage.core.all_finished());
         assert!(stage.is_empty());

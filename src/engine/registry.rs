@@ -16,7 +16,7 @@
 //! 5. What is taken out is handed to [`Leftovers`], and dropped without the lock: wakers and errors
 //!    run other people's code.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,11 +46,14 @@ pub(crate) struct Registry {
     leftovers: Leftovers,
     max_connections: usize,
     next_id: u64,
+    next_rank: u64,
     open: usize,
     penalties: Penalties<Lane>,
     refusals: Penalties<StreamName>,
     shut_down: bool,
     slots: Slots,
+    /// Connections that nobody needs now, in the order in which they were left.
+    spare: BTreeMap<u64, ConnectionId>,
     tasks: HashMap<ConnectionId, Option<AbortHandle>>,
     topics: Slab<Entry>,
 }
@@ -72,6 +75,10 @@ struct Handle {
     /// Names whose topic may have changed since the connection last asked.
     dirty: HashSet<StreamName>,
     has_slot: bool,
+    /// How many of its topics have neither readers nor leases.
+    idle: usize,
+    /// Its place in `spare`, while all of them have none.
+    idle_rank: Option<u64>,
     is_open: bool,
     lane: Lane,
     /// Keys of the topics it carries.
@@ -165,11 +172,13 @@ impl Registry {
             leftovers: Leftovers::default(),
             max_connections: config.limits.max_connections,
             next_id: 0,
+            next_rank: 0,
             open: 0,
             penalties: Penalties::new(bounds),
             refusals: Penalties::new(bounds),
             shut_down: false,
             slots: Slots::default(),
+            spare: BTreeMap::new(),
             tasks: HashMap::new(),
             topics: Slab::new(),
         }
@@ -204,31 +213,28 @@ impl Registry {
 
     /// Gives a seat back. Says nothing to a topic that has succeeded the one that was sat in.
     ///
-    /// Returns when the topic is due to be closed, if it now is idle.
-    pub(crate) fn leave(
-        &mut self,
-        topic: &Arc<Topic>,
-        kind: Kind,
-        now: Instant,
-    ) -> Option<Instant> {
-        let key = self.key(topic)?;
+    /// Returns whether the topic is due to be closed later.
+    pub(crate) fn leave(&mut self, topic: &Arc<Topic>, kind: Kind, now: Instant) -> bool {
+        let Some(key) = self.key(topic) else { return false };
         let entry = &mut self.topics[key];
         match kind {
             Kind::Lease => entry.leases -= 1,
             Kind::Reader => entry.readers -= 1,
         }
         if entry.leases + entry.readers > 0 {
-            return None;
+            return false;
         }
         if topic.settings.linger.is_zero() {
             self.take_out(key, Some(CloseReason::Unused));
-            return None;
+            return false;
         }
         let due = now + topic.settings.linger;
         entry.idle = Some((now, due));
         self.idle.insert((now, key));
         self.due.insert((due, key));
-        Some(due)
+        let id = entry.connection;
+        self.count_idle(id, |idle| idle + 1);
+        true
     }
 
     /// Closes a topic that has lingered long enough. Call again until there is none.
@@ -325,6 +331,12 @@ impl Registry {
     /// Takes out up to `some` topics of connection `id`, which has ended by itself, because of
     /// `reason`. Call again while it returns true.
     pub(crate) fn abandon(&mut self, id: ConnectionId, some: usize, reason: &CloseReason) -> bool {
+        if let Some(handle) = self.connections.get_mut(&id) {
+            handle.capacity = 0; // Nobody is given a seat on it any more.
+            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
+                crossing.roomy.remove(&id);
+            }
+        }
         for _ in 0..some {
             if seeded(Defect::EndIsKept) {
                 return false;
@@ -362,12 +374,17 @@ impl Registry {
         self.call_next();
     }
 
-    /// Takes out some topics, and lets nobody in any more. Call again until there is none.
-    pub(crate) fn shut_down(&mut self, some: usize) -> bool {
+    /// Takes out the topics among the next `some` places from `place` on, and lets nobody in any
+    /// more. Returns the place to go on from.
+    pub(crate) fn shut_down(&mut self, place: usize, some: usize) -> Option<usize> {
         self.shut_down = true;
-        let keys: Vec<_> = self.by_name.values().copied().take(some).collect();
-        keys.iter().for_each(|&key| self.take_out(key, Some(CloseReason::Shutdown)));
-        !keys.is_empty()
+        let end = (place + some).min(self.topics.capacity());
+        for key in place..end {
+            if self.topics.contains(key) {
+                self.take_out(key, Some(CloseReason::Shutdown));
+            }
+        }
+        Some(end).filter(|end| *end < self.topics.capacity())
     }
 
     /// The tasks that still run.
@@ -375,10 +392,13 @@ impl Registry {
         self.tasks.values().flatten().cloned().collect()
     }
 
-    /// Tells every connection to look again: the registry is going away.
+    /// The registry is going away: tells every connection to look again, and closes every topic.
     pub(crate) fn let_go(&mut self) -> Leftovers {
-        let signals = self.connections.drain().map(|(_, handle)| handle.signal).collect();
-        Leftovers { signals, ..std::mem::take(&mut self.leftovers) }
+        let mut leftovers = std::mem::take(&mut self.leftovers);
+        leftovers.signals.extend(self.connections.drain().map(|(_, handle)| handle.signal));
+        let topics = self.topics.drain().map(|entry| (entry.topic, Some(CloseReason::Unused)));
+        leftovers.topics.extend(topics);
+        leftovers
     }
 
     pub(crate) fn leftovers(&mut self) -> Leftovers {
@@ -446,8 +466,10 @@ impl Registry {
             if !seeded(Defect::SitsOnDueTopic) {
                 self.due.remove(&(due, key));
             }
+            let id = entry.connection;
+            self.count_idle(id, |idle| idle - 1);
         }
-        Arc::clone(&entry.topic)
+        Arc::clone(&self.topics[key].topic)
     }
 
     /// A connection with room for another name, or a new one.
@@ -478,6 +500,8 @@ impl Registry {
             capacity: asked.capacity.max(1),
             dirty: HashSet::new(),
             has_slot: false,
+            idle: 0,
+            idle_rank: None,
             is_open: false,
             lane: lane.clone(),
             names: BTreeSet::new(),
@@ -491,16 +515,32 @@ impl Registry {
         Link { id, not_before: self.penalties.until(&lane, asked.now), lane, signal }
     }
 
-    /// Closes the lingering stream that was left first among those that have a socket to
-    /// themselves. A look at the oldest few is enough: with many names on a socket, sockets are few.
+    /// Gives up the connection that was left first among those that nobody needs now.
     fn give_up_longest_idle(&mut self) {
-        let alone = |key: usize| {
-            let handle = self.connections.get(&self.topics[key].connection);
-            handle.is_some_and(|handle| handle.names.len() == 1)
+        let Some((_, id)) = self.spare.first_key_value().map(|(rank, id)| (*rank, *id)) else {
+            return;
         };
-        let key = self.idle.iter().take(64).map(|(_, key)| *key).find(|key| alone(*key));
-        if let Some(key) = key {
+        while let Some(&key) = self.connections.get(&id).and_then(|handle| handle.names.first()) {
             self.take_out(key, Some(CloseReason::Unused));
+        }
+    }
+
+    /// Counts how many topics of connection `id` are idle, and lists it while all are.
+    fn count_idle(&mut self, id: ConnectionId, count: impl FnOnce(usize) -> usize) {
+        let Some(handle) = self.connections.get_mut(&id) else { return };
+        handle.idle = count(handle.idle);
+        let is_spare = handle.idle == handle.names.len();
+        match handle.idle_rank {
+            Some(rank) if !is_spare => {
+                handle.idle_rank = None;
+                self.spare.remove(&rank);
+            }
+            None if is_spare => {
+                self.next_rank += 1;
+                handle.idle_rank = Some(self.next_rank);
+                self.spare.insert(self.next_rank, id);
+            }
+            _ => {}
         }
     }
 
@@ -515,6 +555,7 @@ impl Registry {
             }
         }
         self.leftovers.signals.push(Arc::clone(&handle.signal));
+        self.count_idle(id, |idle| idle);
     }
 
     /// Connection `id` is not to carry `name` any more, and to close if that was its last.
@@ -524,12 +565,17 @@ impl Registry {
         handle.dirty.insert(name.clone());
         self.leftovers.signals.push(Arc::clone(&handle.signal));
         if !handle.names.is_empty() {
-            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
-                crossing.roomy.insert(id);
+            if handle.names.len() < handle.capacity {
+                if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
+                    crossing.roomy.insert(id);
+                }
             }
             return;
         }
         let Some(handle) = self.connections.remove(&id) else { return };
+        if let Some(rank) = handle.idle_rank {
+            self.spare.remove(&rank);
+        }
         self.slots.queue.remove(&id);
         self.open -= usize::from(handle.is_open);
         if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
@@ -550,6 +596,8 @@ impl Registry {
             self.due.remove(&(due, key));
         }
         self.drop_name(entry.connection, key, &entry.topic.name);
+        let was_idle = usize::from(entry.idle.is_some());
+        self.count_idle(entry.connection, |idle| idle - was_idle);
         self.leftovers.topics.push((entry.topic, reason));
     }
 

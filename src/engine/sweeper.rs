@@ -14,13 +14,13 @@ use super::core::Core;
 use super::sync::Signal;
 
 /// Something may be due earlier than the sweeper thinks.
-pub(super) fn wake(core: &Core, weak: &Weak<Core>) {
+pub(super) fn wake(core: &Arc<Core>) {
     core.sweeper.set();
-    start(core, weak);
+    start(core);
 }
 
 /// Starts the sweeper if none runs.
-pub(super) fn start(core: &Core, weak: &Weak<Core>) {
+pub(super) fn start(core: &Arc<Core>) {
     if core.sweeping.load(Ordering::Acquire) {
         return;
     }
@@ -30,7 +30,7 @@ pub(super) fn start(core: &Core, weak: &Weak<Core>) {
         return;
     }
     let sweeping = Sweeping(Arc::clone(&core.sweeping));
-    let sweep = run(weak.clone(), Arc::clone(&core.sweeper), core.config.sweep_interval);
+    let sweep = run(Arc::downgrade(core), Arc::clone(&core.sweeper), core.config.sweep_interval);
     runtime.spawn(async move {
         let _sweeping = sweeping;
         sweep.await;

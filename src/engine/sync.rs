@@ -11,7 +11,7 @@
 
 #[cfg(not(wsmux_shuttle))]
 use std::sync;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 #[cfg(wsmux_shuttle)]
@@ -124,39 +124,6 @@ impl<T: Clone> Watch<T> {
         };
         wakers.into_iter().for_each(Waker::wake);
     }
-
-    /// A place among the followers, for [`poll_changed`](Self::poll_changed).
-    pub(crate) fn follow(&self) -> Follower {
-        Follower { place: self.0.lock().wakers.insert(None), seen: 0 }
-    }
-
-    /// Gives a place back.
-    pub(crate) fn unfollow(&self, follower: &Follower) {
-        let waker = self.0.lock().wakers.remove(follower.place);
-        drop(waker);
-    }
-
-    /// The value once it differs from what `follower` has seen, which is nothing at first. `None`
-    /// once it changes no more.
-    pub(crate) fn poll_changed(
-        &self,
-        follower: &mut Follower,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<T>> {
-        let replaced = {
-            let mut watched = self.0.lock();
-            if watched.version > follower.seen {
-                follower.seen = watched.version;
-                return Poll::Ready(Some(watched.value.clone()));
-            }
-            if watched.closed {
-                return Poll::Ready(None);
-            }
-            register(&mut watched.wakers[follower.place], cx)
-        };
-        drop(replaced);
-        Poll::Pending
-    }
 }
 
 impl<T> Watched<T> {
@@ -165,11 +132,51 @@ impl<T> Watched<T> {
     }
 }
 
-/// One that follows a [`Watch`].
+/// One that follows a [`Watch`], from its present value on.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct Following<T> {
     place: usize,
     seen: u64,
+    watch: Arc<Watch<T>>,
+}
+
+impl<T> Following<T> {
+    pub(crate) fn new(watch: &Arc<Watch<T>>) -> Self {
+        let place = watch.0.lock().wakers.insert(None);
+        Self { place, seen: 0, watch: Arc::clone(watch) }
+    }
+}
+
+impl<T: Clone> Following<T> {
+    /// The value, whether or not it was seen.
+    pub(crate) fn current(&self) -> T {
+        self.watch.get()
+    }
+
+    /// The value once it differs from what was seen, which is nothing at first. `None` once it
+    /// changes no more.
+    pub(crate) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let replaced = {
+            let mut watched = self.watch.0.lock();
+            if watched.version > self.seen {
+                self.seen = watched.version;
+                return Poll::Ready(Some(watched.value.clone()));
+            }
+            if watched.closed {
+                return Poll::Ready(None);
+            }
+            register(&mut watched.wakers[self.place], cx)
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Following<T> {
+    fn drop(&mut self) {
+        let waker = self.watch.0.lock().wakers.remove(self.place);
+        drop(waker);
+    }
 }
 
 #[cfg(all(test, not(wsmux_shuttle)))]
@@ -196,15 +203,15 @@ mod tests {
     fn a_follower_sees_the_present_value_and_then_the_latest() {
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
-        let watch = Watch::new(1);
-        let mut follower = watch.follow();
-        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(1)));
-        assert!(watch.poll_changed(&mut follower, &mut cx).is_pending());
+        let watch = Arc::new(Watch::new(1));
+        let mut following = Following::new(&watch);
+        assert_eq!(following.poll_changed(&mut cx), Poll::Ready(Some(1)));
+        assert!(following.poll_changed(&mut cx).is_pending());
         for value in [2, 3] {
             watch.update(|slot| std::mem::replace(slot, value) != value);
         }
         watch.close();
-        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(Some(3)));
-        assert_eq!(watch.poll_changed(&mut follower, &mut cx), Poll::Ready(None));
+        assert_eq!(following.poll_changed(&mut cx), Poll::Ready(Some(3)));
+        assert_eq!(following.poll_changed(&mut cx), Poll::Ready(None));
     }
 }

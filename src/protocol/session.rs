@@ -125,6 +125,10 @@ impl<'a> Cx<'a> {
     }
 
     /// The server has confirmed `name`: its data is delivered from here on.
+    ///
+    /// The confirmation must be that of the latest join. Where a name was left and joined again, a
+    /// session that cannot tell the two confirmations apart has to hold the second join back until
+    /// the server has confirmed the leave; else what the server drops in between is lost unseen.
     pub fn joined(&mut self, name: &str) {
         self.out.joined(name);
     }

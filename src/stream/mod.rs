@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use futures::stream::{FusedStream, Stream};
 
 use crate::decode::FromMessage;
-use crate::engine::core::Seat;
+use crate::engine::seat::Seat;
 use crate::engine::topic::{Next, Reader};
 use crate::error::{CloseReason, StreamError};
 use crate::name::StreamName;

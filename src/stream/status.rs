@@ -7,27 +7,24 @@ use std::task::{Context, Poll};
 
 use futures::stream::Stream;
 
-use crate::engine::sync::{Follower, Watch};
+use crate::engine::sync::{Following, Watch};
 use crate::observe::Status;
 
 /// What a stream is doing ([`Status`]), or a manager ([`Overall`](crate::Overall)): its present
 /// state first, and then each change. States that passed between two polls are left out. Ends when
 /// nothing can change any more.
 #[must_use = "streams do nothing unless polled"]
-pub struct StatusStream<S: Clone = Status> {
-    follower: Follower,
-    watch: Arc<Watch<S>>,
-}
+pub struct StatusStream<S: Clone = Status>(Following<S>);
 
 impl<S: Clone> StatusStream<S> {
     pub(crate) fn new(watch: &Arc<Watch<S>>) -> Self {
-        Self { follower: watch.follow(), watch: Arc::clone(watch) }
+        Self(Following::new(watch))
     }
 
     /// The present state, whether or not the stream has yielded it.
     #[must_use]
     pub fn current(&self) -> S {
-        self.watch.get()
+        self.0.current()
     }
 }
 
@@ -35,14 +32,7 @@ impl<S: Clone> Stream for StatusStream<S> {
     type Item = S;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S>> {
-        let this = &mut *self;
-        this.watch.poll_changed(&mut this.follower, cx)
-    }
-}
-
-impl<S: Clone> Drop for StatusStream<S> {
-    fn drop(&mut self) {
-        self.watch.unfollow(&self.follower);
+        self.0.poll_changed(cx)
     }
 }
 

@@ -292,17 +292,15 @@ impl Socket for MemorySocket {
         frames: &mut Frames,
     ) -> Poll<Result<(), TransportError>> {
         let mut link = lock(&self.link);
+        let before = frames.len();
         while !frames.is_full() {
-            let Some(frame) = link.to_client.pop_front() else {
-                link.client_waker = Some(cx.waker().clone());
-                break;
-            };
+            let Some(frame) = link.to_client.pop_front() else { break };
             if let Frame::Ping(payload) = &frame {
                 link.buffered.push_back(Frame::Pong(payload.clone()));
             }
             frames.push(frame);
         }
-        if !frames.is_empty() {
+        if frames.len() > before {
             return Poll::Ready(Ok(()));
         }
         if let Some(fault) = link.fault.take() {
@@ -311,6 +309,7 @@ impl Socket for MemorySocket {
         if link.server_gone {
             return Poll::Ready(Err(TransportError::new(DisconnectReason::Ended)));
         }
+        link.client_waker = Some(cx.waker().clone());
         Poll::Pending
     }
 

@@ -45,10 +45,12 @@ pub trait Transport: Send + Sync + 'static {
 /// One task drives it, and polls reading and writing side by side: neither may wait for the other.
 pub trait Socket: Send + Unpin + 'static {
     /// Reads what is there into `frames`, until it is [full](Frames::is_full) or reading would
-    /// block. In the latter case the waker is registered, also where frames were read.
+    /// block.
     ///
-    /// Ready with `Ok` means that at least one frame was read. Frames read before an error are
-    /// handed out first. A ping is answered by the socket itself, with its next flush or read.
+    /// Ready with `Ok` means that at least one frame was added, and that there may be more: it is
+    /// called again. Pending means that the waker is registered; frames may have been added before.
+    /// Frames added before an error are not lost. A ping is answered by the socket itself, with its
+    /// next flush or read.
     ///
     /// # Errors
     ///

@@ -8,9 +8,7 @@ use tokio::time::{self, Instant};
 use wsmux::{CloseReason, Gap, Message, Status, StreamInfo, WsManager};
 
 use crate::lines::{Lines, confirm, heard};
-use crate::{
-    MINUTE, MS, SECOND, config, end, gap, manager, manager_of, manager_with, message, settle,
-};
+use crate::{MINUTE, SECOND, config, end, gap, manager, manager_of, manager_with, message, settle};
 
 fn info(manager: &WsManager) -> StreamInfo {
     let mut streams = manager.streams();
@@ -33,7 +31,7 @@ async fn a_lease_opens_a_stream_and_holds_it_without_readers() {
     drop(lease);
     assert_eq!(manager.stream_count(), 0);
     peer.closed().await;
-    assert_eq!(left.elapsed(), 0 * MS);
+    assert_eq!(left.elapsed(), std::time::Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,9 +76,9 @@ async fn a_leased_stream_is_not_idle() {
     let lease = manager.keep_warm("x").unwrap();
     let _peer = server.accept().await;
     time::sleep(10 * MINUTE).await;
-    assert_eq!(manager.sweep_idle(0 * SECOND), 0);
+    assert_eq!(manager.sweep_idle(std::time::Duration::ZERO), 0);
     drop(lease);
-    assert_eq!(manager.sweep_idle(0 * SECOND), 1);
+    assert_eq!(manager.sweep_idle(std::time::Duration::ZERO), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -321,3 +321,17 @@ async fn a_warm_name_can_be_subscribed_to_outside_a_runtime() {
     peer.send("hello");
     assert!(second.next().await.unwrap().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_status_ends_when_the_last_owner_of_a_lingering_stream_goes() {
+    let (manager, mut server) = manager_with(config().linger(MINUTE));
+    let stream = manager.subscribe::<Message>("x").unwrap();
+    let _peer = server.accept().await;
+    settle().await;
+    let status = stream.status_changes();
+    let overall = manager.status();
+    drop((stream, manager));
+    let last = status.collect::<Vec<_>>().await.pop();
+    assert!(matches!(last, Some(wsmux::Status::Closed(CloseReason::Unused))), "{last:?}");
+    overall.collect::<Vec<_>>().await;
+}

@@ -319,7 +319,7 @@ async fn every_loss_has_a_reason_and_the_same_one_wherever_it_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_dial_has_a_reason_too() {
     let (manager, mut server) = manager();
-    let mut events = manager.events();
+    let events = manager.events();
     let stream = manager.subscribe::<Message>("x").unwrap();
     server.refuse(std::io::Error::from(ErrorKind::ConnectionRefused).into()).await;
     let _peer = server.accept().await;

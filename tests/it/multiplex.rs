@@ -8,8 +8,8 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{self, Instant};
 use wsmux::test_util::memory::{MemoryServer, Peer};
 use wsmux::{
-    CloseReason, Config, DisconnectReason, Gap, Message, RetryPolicy, Status, StreamError,
-    Subscription, WsManager,
+    CloseReason, Config, DisconnectReason, Gap, Limits, Message, RetryPolicy, Status, StreamError,
+    SubscribeError, Subscription, WsManager,
 };
 
 use crate::lines::{Lines, accept, confirm, heard, next_line};
@@ -120,7 +120,7 @@ async fn a_socket_closes_with_its_last_name_and_the_others_live() {
     let left = Instant::now();
     drop(a4);
     second.closed().await;
-    assert_eq!(left.elapsed(), 0 * MS);
+    assert_eq!(left.elapsed(), std::time::Duration::ZERO);
     drop((a1, a2));
     time::sleep(MINUTE).await;
     let said = heard(&mut first).join("");
@@ -375,7 +375,7 @@ async fn a_loop_over_a_name_that_is_given_up_asks_at_a_bounded_rate() {
 async fn a_rejected_name_waits_out_its_penalty_over_a_reconnect() {
     let (manager, mut server) = lines();
     let ([_a2], mut peer) = joined(&manager, &mut server, ["a2"]).await;
-    let mut wait = 0 * MS;
+    let mut wait = std::time::Duration::ZERO;
     for _ in 0..9 {
         let mut a1 = subscribe(&manager, "a1");
         let asked = Instant::now();
@@ -627,7 +627,7 @@ async fn a_session_gives_its_socket_up_and_says_what_follows() {
         peer.send_all(["a1:1", said, "a1:lost"]);
         let lost = Instant::now();
         peer.closed().await;
-        assert_eq!(lost.elapsed(), 0 * MS);
+        assert_eq!(lost.elapsed(), std::time::Duration::ZERO);
         let peer = accept(&mut server).await;
         assert!(lost.elapsed() >= wait, "{said}: {:?}", lost.elapsed());
         peer.send("a1:2");
@@ -657,4 +657,60 @@ async fn a_session_ends_its_streams_for_good() {
         time::sleep(MINUTE).await;
         assert!(!server.has_dial());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_over_a_name_that_is_rejected_on_each_dial_dials_at_a_bounded_rate() {
+    let (manager, mut server) = manager_of(Lines { joining: true, ..Lines::default() }, config());
+    let dials = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&dials);
+    let serving = tokio::spawn(async move {
+        loop {
+            let mut peer = server.accept().await;
+            counted.fetch_add(1, Relaxed);
+            peer.send("!a1 no");
+            peer.closed().await;
+        }
+    });
+    let looping = async {
+        while dials.load(Relaxed) < 1000 {
+            let mut stream = subscribe(&manager, "a1");
+            while stream.next().await.is_some() {}
+        }
+    };
+    let _ = time::timeout(10 * MINUTE, looping).await;
+    serving.abort();
+    let dials = dials.load(Relaxed);
+    assert!((20..40).contains(&dials), "{dials} dials");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_accepts_and_never_confirms_is_given_up() {
+    let (manager, mut server) = lines();
+    let mut stream = subscribe(&manager, "a1");
+    let serving = tokio::spawn(async move {
+        let mut peers = Vec::new();
+        loop {
+            peers.push(server.accept().await);
+        }
+    });
+    let reason = end(&mut stream).await;
+    serving.abort();
+    assert!(matches!(reason, CloseReason::RetriesExhausted { attempts: 11, .. }), "{reason:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_limit_a_socket_whose_names_are_all_idle_is_given_up_with_all_of_them() {
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let (manager, mut server) = lines_with(config().linger(10 * MINUTE).limits(limits));
+    let (a1, a2) = (subscribe(&manager, "a1"), subscribe(&manager, "a2"));
+    let mut peer = server.accept().await;
+    drop(a1);
+    let refused = manager.subscribe::<Message>("b1").map(drop);
+    assert_eq!(refused, Err(SubscribeError::ConnectionLimit { max: 1 }), "a2 is read");
+    drop(a2);
+    let _b1 = subscribe(&manager, "b1");
+    peer.closed().await;
+    server.accept().await;
+    assert_eq!(manager.stream_count(), 1);
 }

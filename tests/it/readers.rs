@@ -117,7 +117,7 @@ async fn several_breaks_within_a_lag_are_one_with_the_time_of_all_and_the_last_r
     let (manager, mut server) = manager_with(persevering().buffer(2));
     let mut stream = manager.subscribe::<Message>("x").unwrap();
     let mut peer = server.accept().await;
-    let mut down = 0 * MS;
+    let mut down = std::time::Duration::ZERO;
     for code in [4000, 4001, 4002] {
         peer.send_all(numbers(0..3));
         settle().await;
@@ -490,7 +490,7 @@ async fn a_thousand_breaks_unread_are_few_notices_that_leave_no_time_out() {
     let (manager, mut server) = manager_with(persevering());
     let mut stream = manager.subscribe::<Message>("x").unwrap();
     let mut peer = server.accept().await;
-    let mut down = 0 * MS;
+    let mut down = std::time::Duration::ZERO;
     for _ in 0..1000 {
         settle().await;
         drop(peer);

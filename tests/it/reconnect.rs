@@ -296,3 +296,28 @@ async fn never_means_the_first_loss_ends_the_stream() {
     let reason = end(&mut stream).await;
     assert!(matches!(reason, CloseReason::RetriesExhausted { attempts: 1, .. }), "{reason:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_arrives_together_with_data_is_noticed_at_once() {
+    let (manager, mut server) = manager();
+    let _stream = manager.subscribe::<Message>("x").unwrap();
+    let peer = server.accept().await;
+    settle().await;
+    let lost = Instant::now();
+    peer.send("last");
+    drop(peer);
+    server.accept().await;
+    assert!(lost.elapsed() <= SECOND, "{:?}", lost.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_seated_on_a_connection_that_has_failed_for_good() {
+    let (manager, mut server) = manager();
+    let mut first = manager.subscribe::<Message>("x").unwrap();
+    server.answer(404, HeaderMap::new()).await;
+    end(&mut first).await;
+    let mut second = manager.subscribe::<Message>("x").unwrap();
+    assert!(!second.status().is_closed());
+    server.accept().await.send("fresh");
+    assert_eq!(message(&mut second).await, "fresh");
+}

@@ -65,7 +65,8 @@ impl Classifier {
             Verdict::Fatal => Judgement::Fatal,
             Verdict::NewToken => Judgement::Unauthorized,
             Verdict::Retry if whole_host => {
-                Judgement::Retry { floor: asked.unwrap_or(longest), whole_host }
+                let floor = asked.unwrap_or(longest).min(LONGEST_WAIT);
+                Judgement::Retry { floor, whole_host }
             }
             Verdict::Retry => Judgement::Retry { floor: asked.unwrap_or_default(), whole_host },
             Verdict::RetryAfter(floor) => {

@@ -26,6 +26,8 @@ pub(super) struct Desk<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) failed: Option<(Verdict, String)>,
+    /// When the first name was joined.
+    pub(super) joined_at: Option<Instant>,
     /// Streams that are over, to be closed for their readers.
     pub(super) over: Vec<GivenUp>,
     pub(super) ready: bool,
@@ -49,6 +51,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn joined(&mut self, name: &str) {
+        self.said.joined_at.get_or_insert(self.now);
         self.members.confirmed(name, self.attempt, self.now);
     }
 

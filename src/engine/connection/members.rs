@@ -33,6 +33,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Members {
+    /// Of the most demanding member since there last was none.
+    budget: (usize, usize),
     by_name: HashMap<StreamName, usize>,
     /// When each silence may have been too long; looked at again when it comes.
     data_due: BTreeSet<(Instant, usize)>,
@@ -74,6 +76,7 @@ pub(super) type GivenUp = (Arc<Topic>, CloseReason);
 impl Members {
     pub(super) fn new(retry: RetryPolicy, seed: u64, metrics: Arc<Metrics>) -> Self {
         Self {
+            budget: (BATCH, BATCH_BYTES),
             by_name: HashMap::new(),
             data_due: BTreeSet::new(),
             join_due: BTreeSet::new(),
@@ -200,13 +203,16 @@ impl Members {
     /// The feed itself skipped messages.
     pub(super) fn skipped(&mut self, to: To<'_>, missed: Option<u64>, now: Instant) {
         self.publish(now);
-        let is_meant = |member: &Member| match to {
-            To::All => true,
-            To::Name(name) => member.topic.name.as_str() == name,
-        };
-        for (_, member) in &self.members {
-            if matches!(member.stage, Stage::Joined { .. }) && is_meant(member) {
+        let skip = |member: &Member| {
+            if matches!(member.stage, Stage::Joined { .. }) {
                 member.topic.skipped(missed);
+            }
+        };
+        match to {
+            To::All => self.members.iter().for_each(|(_, member)| skip(member)),
+            To::Name(name) => {
+                let member = self.by_name.get(name).map(|&key| &self.members[key]);
+                member.into_iter().for_each(skip);
             }
         }
     }
@@ -311,6 +317,12 @@ impl Members {
         self.members.iter().map(|(_, member)| member.topic.name.clone()).collect()
     }
 
+    /// The names that may be joined at `now`.
+    pub(super) fn wanted(&self, now: Instant) -> Vec<StreamName> {
+        let due = self.wanted.iter().take_while(|(at, _)| at.is_none_or(|at| at <= now));
+        due.map(|(_, key)| self.members[*key].topic.name.clone()).collect()
+    }
+
     pub(super) fn carries(&self, name: &StreamName) -> bool {
         self.by_name.contains_key(name)
     }
@@ -326,10 +338,7 @@ impl Members {
     /// How many messages and bytes to read at once, so that a reader that takes its turn whenever it
     /// is offered one does not lag: no more than half of what a stream keeps.
     pub(super) fn budget(&self) -> (usize, usize) {
-        self.members.iter().fold((BATCH, BATCH_BYTES), |(messages, bytes), (_, member)| {
-            let settings = &member.topic.settings;
-            (messages.min(settings.buffer / 2).max(1), bytes.min(settings.buffer_bytes / 2).max(1))
-        })
+        self.budget
     }
 
     fn keys(&self) -> Vec<usize> {
@@ -338,6 +347,7 @@ impl Members {
 
     fn add(&mut self, topic: Arc<Topic>, not_before: Option<Instant>, status: &Status) {
         topic.set_status(status.clone());
+        self.cap_budget(&topic);
         let (name, now) = (topic.name.clone(), Instant::now());
         let key = self.members.insert(Member {
             backoff: None,
@@ -365,6 +375,14 @@ impl Members {
         member.pending.clear();
         self.touched.retain(|touched| *touched != key);
         member.topic = topic;
+    }
+
+    fn cap_budget(&mut self, topic: &Topic) {
+        let (messages, bytes) =
+            if self.members.is_empty() { (BATCH, BATCH_BYTES) } else { self.budget };
+        let settings = &topic.settings;
+        let messages = messages.min(settings.buffer / 2).max(1);
+        self.budget = (messages, bytes.min(settings.buffer_bytes / 2).max(1));
     }
 
     fn remove(&mut self, key: usize) -> Arc<Topic> {

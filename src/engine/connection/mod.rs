@@ -13,6 +13,7 @@
 //! whatever state that finds it, or when the policy gives up.
 
 mod classify;
+mod context;
 mod desk;
 mod members;
 mod open;
@@ -21,47 +22,36 @@ pub(crate) mod task;
 
 use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rand::rngs::SmallRng;
 use tokio::time::{self, Instant};
 
-use super::core::Core;
 use super::events::Log;
-use super::limiter::Limiter;
-use super::registry::Link;
+use super::limiter::{Limiter, Permit};
 use crate::config::{Backoff, Config};
 use crate::error::CloseReason;
-use crate::observe::{Event, Metrics, Status};
-use crate::protocol::{Dial, DisconnectReason, Failure, Protocol, Request, Response, Verdict};
+use crate::name::StreamName;
+use crate::observe::{Event, Status};
+use crate::protocol::{Dial, DisconnectReason, Failure, Request, Response};
 use crate::transport::{BoxSocket, DynTransport, TransportError};
 
 use classify::{Classifier, Judgement};
-use members::Members;
+use context::Context;
 use open::{Ended, Open};
 
-/// What stays the same, or goes on, over all sockets of a connection.
-pub(super) struct Connection {
+/// A connection over all its sockets.
+struct Connection {
     backoff: Backoff,
     classifier: Classifier,
-    config: Arc<Config>,
-    core: Weak<Core>,
+    context: Context,
     events: Arc<Log<Event>>,
     /// What the last failure asked the next dial to wait, whoever makes it.
     floor: Duration,
     limiter: Limiter,
-    link: Link,
-    members: Members,
-    metrics: Arc<Metrics>,
-    /// What the session itself said about the failure that is to be judged.
-    overruled: Option<Verdict>,
-    protocol: Arc<dyn Protocol>,
-    random: SmallRng,
     status: Status,
     transport: Arc<dyn DynTransport>,
-    wall: fn() -> SystemTime,
-    /// Whether the last socket was open for long enough.
+    /// Whether the last socket was of use for long enough.
     was_stable: bool,
 }
 
@@ -99,12 +89,12 @@ impl Connection {
             if !self.absorb() {
                 return Break(CloseReason::Unused);
             }
-            if self.core.upgrade().is_some_and(|core| core.may_dial(self.link.id)) {
+            if self.context.core.upgrade().is_some_and(|core| core.may_dial(self.context.link.id)) {
                 break;
             }
-            poll_fn(|cx| self.link.signal.poll_take(cx)).await;
+            poll_fn(|cx| self.context.link.signal.poll_take(cx)).await;
         }
-        if let Some(until) = self.link.not_before.take() {
+        if let Some(until) = self.context.link.not_before.take() {
             tokio::select! {
                 () = self.unwanted() => return Break(CloseReason::Unused),
                 () = time::sleep_until(until) => {}
@@ -115,7 +105,7 @@ impl Connection {
 
     async fn back_off(&mut self, delay: Duration, closing: Option<BoxSocket>) -> Step {
         let until = Instant::now() + delay;
-        let close_timeout = self.config.close_timeout;
+        let close_timeout = self.context.config.close_timeout;
         let closing = async {
             if let Some(socket) = closing {
                 close(socket, close_timeout).await;
@@ -123,26 +113,27 @@ impl Connection {
             std::future::pending::<()>().await;
         };
         tokio::select! {
+            biased; // The close frame is on its way before the next dial, however short the wait.
             () = self.unwanted() => Break(CloseReason::Unused),
-            () = time::sleep_until(until) => Continue(State::Connecting),
             () = closing => Continue(State::Connecting),
+            () = time::sleep_until(until) => Continue(State::Connecting),
         }
     }
 
     async fn connect(&mut self) -> Step {
+        let Some(names) = self.wanted_now().await else { return Break(CloseReason::Unused) };
         let attempt = self.backoff.attempt();
         self.announce(Status::Connecting { attempt });
-        let names = self.members.names();
-        let dial = Dial { attempt, lane: &self.link.lane, names: &names, response: None };
-        let request = match self.protocol.request(&dial) {
+        let dial = Dial { attempt, lane: &self.context.link.lane, names: &names, response: None };
+        let request = match self.context.protocol.request(&dial) {
             Ok(request) => request,
             Err(e) => return Break(CloseReason::NoRequest(Arc::new(e))),
         };
-        let dialled = {
+        let (dialled, permit) = {
             let dialling = dial_once(
                 self.limiter.clone(),
                 Arc::clone(&self.transport),
-                Arc::clone(&self.config),
+                Arc::clone(&self.context.config),
                 &request,
             );
             tokio::select! {
@@ -151,35 +142,41 @@ impl Connection {
                 dialled = dialling => dialled,
             }
         };
-        match dialled {
+        let step = match dialled {
             Ok(opened) => Continue(self.open(opened, &request, attempt)),
             Err(e) => self.retry(e, Some(&request), None),
-        }
+        };
+        drop(permit); // Not before a pause of the host is known to whoever is next.
+        step
     }
 
     fn open(&mut self, opened: Opened, request: &Request, attempt: u32) -> State {
         let Opened { handshake, response, socket } = opened;
-        let names = self.members.names();
-        let dial =
-            Dial { attempt, lane: &self.link.lane, names: &names, response: Some(&response) };
-        let session = self.protocol.session(&dial);
-        tracing::info!(connection = %self.link.id, lane = ?self.link.lane, attempt, "connected");
+        let names = self.context.members.names();
+        let dial = Dial {
+            attempt,
+            lane: &self.context.link.lane,
+            names: &names,
+            response: Some(&response),
+        };
+        let session = self.context.protocol.session(&dial);
+        tracing::info!(connection = %self.context.link.id, lane = ?self.context.link.lane, attempt, "connected");
         self.events.push(|| Event::Connected {
-            connection: self.link.id,
-            lane: self.link.lane.clone(),
+            connection: self.context.link.id,
+            lane: self.context.link.lane.clone(),
             attempt,
             handshake,
         });
-        self.metrics.connected(handshake);
+        self.context.metrics.connected(handshake);
         self.tell_open(true);
         self.announce(Status::Joining);
-        State::Open(Box::new(Open::new(socket, session, request, self)))
+        State::Open(Box::new(Open::new(socket, session, request, attempt, &self.context.metrics)))
     }
 
     async fn drive(&mut self, mut open: Box<Open>) -> Step {
-        let ended = poll_fn(|cx| open.poll(cx, self)).await;
+        let ended = poll_fn(|cx| open.poll(cx, &mut self.context)).await;
         let uptime = open.uptime();
-        self.was_stable = self.backoff.record_uptime(uptime);
+        self.was_stable = self.backoff.record_uptime(open.joined_for());
         if self.was_stable {
             self.classifier.forgive();
         }
@@ -187,14 +184,14 @@ impl Connection {
         let (heard_at, host) = (open.heard_at(), open.request().clone());
         match ended {
             Ended::Lost { error, close } => {
-                self.members.break_off(heard_at, error.reason());
+                self.context.members.break_off(heard_at, error.reason());
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
                 self.retry(error, Some(&host), closing)
             }
             Ended::Unwanted => {
                 if let Some(socket) = open.into_socket() {
-                    close(socket, self.config.close_timeout).await;
+                    close(socket, self.context.config.close_timeout).await;
                 }
                 Break(CloseReason::Unused)
             }
@@ -202,11 +199,11 @@ impl Connection {
     }
 
     fn lost(&self, reason: &DisconnectReason, uptime: Duration) {
-        tracing::info!(connection = %self.link.id, lane = ?self.link.lane, %reason, "disconnected");
-        self.metrics.lost(reason);
+        tracing::info!(connection = %self.context.link.id, lane = ?self.context.link.lane, %reason, "disconnected");
+        self.context.metrics.lost(reason);
         self.events.push(|| Event::Disconnected {
-            connection: self.link.id,
-            lane: self.link.lane.clone(),
+            connection: self.context.link.id,
+            lane: self.context.link.lane.clone(),
             reason: reason.clone(),
             uptime,
         });
@@ -221,10 +218,11 @@ impl Connection {
     ) -> Step {
         let error = Arc::new(error);
         let failure = Failure::new(error.reason(), error.response());
-        let overruled = self.overruled.take().or_else(|| self.protocol.classify(&failure));
+        let overruled =
+            self.context.overruled.take().or_else(|| self.context.protocol.classify(&failure));
         let longest = self.backoff.max_delay();
-        let judgement = self.classifier.judge(&failure, overruled, longest, (self.wall)());
-        self.members.failed(&error);
+        let judgement = self.classifier.judge(&failure, overruled, longest, (self.context.wall)());
+        self.context.members.failed(&error);
         self.floor = Duration::ZERO;
         match judgement {
             Judgement::Fatal => return Break(CloseReason::Fatal(error)),
@@ -244,13 +242,13 @@ impl Connection {
         let delay = delay.max(self.floor);
         let attempt = self.backoff.attempt();
         tracing::warn!(
-            connection = %self.link.id, lane = ?self.link.lane, %error,
+            connection = %self.context.link.id, lane = ?self.context.link.lane, %error,
             cause = error.cause(), "attempt {attempt} follows in {delay:.1?}",
         );
-        self.metrics.retrying();
+        self.context.metrics.retrying();
         self.events.push(|| Event::Retrying {
-            connection: self.link.id,
-            lane: self.link.lane.clone(),
+            connection: self.context.link.id,
+            lane: self.context.link.lane.clone(),
             attempt,
             delay,
             error: Arc::clone(&error),
@@ -259,31 +257,49 @@ impl Connection {
         Continue(State::BackingOff { delay, closing })
     }
 
+    /// The names that a socket is wanted for now; waits while all of them have yet to wait. `None`
+    /// once the connection is not wanted.
+    async fn wanted_now(&mut self) -> Option<Vec<StreamName>> {
+        loop {
+            let names = self.context.members.wanted(Instant::now());
+            if !names.is_empty() {
+                return Some(names);
+            }
+            let due = self.context.members.next_due(true);
+            let news = poll_fn(|cx| self.context.link.signal.poll_take(cx));
+            match due {
+                Some(due) => drop(time::timeout_at(due, news).await),
+                None => news.await,
+            }
+            if !self.absorb() {
+                return None;
+            }
+        }
+    }
+
     /// Resolves once the registry has taken the connection out. What changes until then is kept.
     async fn unwanted(&mut self) {
         while self.absorb() {
-            poll_fn(|cx| self.link.signal.poll_take(cx)).await;
+            poll_fn(|cx| self.context.link.signal.poll_take(cx)).await;
         }
     }
 
     /// Takes over what has changed, without a socket to say it on. Returns whether the connection is
     /// still wanted.
     fn absorb(&mut self) -> bool {
-        let Some(changes) = self.core.upgrade().and_then(|core| core.changes(self.link.id)) else {
-            return false;
-        };
-        self.members.apply(changes, &self.status);
+        let Some(changes) = self.context.changes() else { return false };
+        self.context.members.apply(changes, &self.status);
         true
     }
 
     fn announce(&mut self, status: Status) {
-        self.members.announce(&status);
+        self.context.members.announce(&status);
         self.status = status;
     }
 
     fn tell_open(&self, is_open: bool) {
-        if let Some(core) = self.core.upgrade() {
-            core.opened(self.link.id, is_open);
+        if let Some(core) = self.context.core.upgrade() {
+            core.opened(self.context.link.id, is_open);
         }
     }
 }
@@ -301,14 +317,18 @@ async fn dial_once(
     transport: Arc<dyn DynTransport>,
     config: Arc<Config>,
     request: &Request,
-) -> Result<Opened, TransportError> {
+) -> (Result<Opened, TransportError>, Permit) {
     let host = request.url().origin();
-    let _permit = limiter.admit(&host, config.limits.handshakes_per_host).await;
+    let permit = limiter.admit(&host, config.limits.handshakes_per_host).await;
     let start = Instant::now();
     let connected = time::timeout(config.connect_timeout, transport.connect(request)).await;
-    let (socket, response) =
-        connected.unwrap_or_else(|_| Err(TransportError::new(DisconnectReason::ConnectTimeout)))?;
-    Ok(Opened { handshake: start.elapsed(), response, socket })
+    let timed_out = |_| Err(TransportError::new(DisconnectReason::ConnectTimeout));
+    let opened = connected.unwrap_or_else(timed_out).map(|(socket, response)| Opened {
+        handshake: start.elapsed(),
+        response,
+        socket,
+    });
+    (opened, permit)
 }
 
 /// Closes a socket in good form, or drops it at the deadline.

@@ -7,13 +7,13 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{self, Instant, Sleep};
 
-use super::Connection;
+use super::context::Context;
 use super::desk::{Desk, Said};
 use super::outbox::Outbox;
 use crate::message::Message;
@@ -57,17 +57,21 @@ pub(super) enum Ended {
 
 type Poised = Result<(), Ended>;
 
+/// The shortest time between two ticks of a session.
+const TICK: Duration = Duration::from_millis(1);
+
 impl Open {
     pub(super) fn new(
         socket: BoxSocket,
         session: Box<dyn Session>,
         request: &Request,
-        connection: &Connection,
+        attempt: u32,
+        metrics: &Arc<Metrics>,
     ) -> Self {
         let now = Instant::now();
         Self {
             armed: now,
-            attempt: connection.backoff.attempt(),
+            attempt,
             frames: Frames::with_budget(1, 1),
             greeted: false,
             heard_at: now,
@@ -81,12 +85,12 @@ impl Open {
             session,
             socket,
             timer: Box::pin(time::sleep_until(now)),
-            _counted: OpenSocket(Arc::clone(&connection.metrics)),
+            _counted: OpenSocket(Arc::clone(metrics)),
         }
     }
 
     /// Serves the socket until it is lost or no longer wanted.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Poll<Ended> {
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Poll<Ended> {
         match self.advance(cx, of) {
             Ok(()) => Poll::Pending,
             Err(ended) => Poll::Ready(ended),
@@ -95,6 +99,11 @@ impl Open {
 
     pub(super) fn uptime(&self) -> Duration {
         self.opened_at.elapsed()
+    }
+
+    /// How long the socket was of use: a server that accepts and never confirms is not stable.
+    pub(super) fn joined_for(&self) -> Duration {
+        self.said.joined_at.map(|at| at.elapsed()).unwrap_or_default()
     }
 
     pub(super) fn heard_at(&self) -> Instant {
@@ -113,13 +122,14 @@ impl Open {
     /// Does all that can be done now. Changes come first, since they are rare and must not wait
     /// behind a busy socket. Clocks come after what they would blame on the peer: if nobody had the
     /// time to read or write, that is ours.
-    fn advance(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Poised {
+    fn advance(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Poised {
         self.now = Instant::now();
         if !std::mem::replace(&mut self.greeted, true) {
             self.speak(of, |session, cx| session.open(cx))?;
         }
-        while of.link.signal.poll_take(cx).is_ready() {
+        if of.link.signal.poll_take(cx).is_ready() {
             self.reconcile(of)?;
+            cx.waker().wake_by_ref(); // The next news are for the next turn.
         }
         if self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
@@ -137,25 +147,22 @@ impl Open {
     }
 
     /// Compares what is carried with what is wanted, and tells the server to stop the rest.
-    fn reconcile(&mut self, of: &mut Connection) -> Poised {
-        let changes = of.core.upgrade().and_then(|core| core.changes(of.link.id));
-        let Some(changes) = changes else { return Err(Ended::Unwanted) };
+    fn reconcile(&mut self, of: &mut Context) -> Poised {
+        let Some(changes) = of.changes() else { return Err(Ended::Unwanted) };
         let left = of.members.apply(changes, &Status::Joining);
-        let most = of.protocol.limits(&of.link.lane).batch.unwrap_or(usize::MAX).max(1);
-        for names in left.chunks(most) {
+        for names in left.chunks(of.batch()) {
             self.speak(of, |session, cx| session.leave(names, cx))?;
         }
         Ok(())
     }
 
-    fn join_wanted(&mut self, of: &mut Connection) -> Poised {
+    fn join_wanted(&mut self, of: &mut Context) -> Poised {
         if !self.ready {
             return Ok(());
         }
-        let most = of.protocol.limits(&of.link.lane).batch.unwrap_or(usize::MAX).max(1);
         let deadline = self.now + of.config.join_timeout;
         loop {
-            let names = of.members.start_joining(most, deadline, self.now);
+            let names = of.members.start_joining(of.batch(), deadline, self.now);
             if names.is_empty() {
                 return Ok(());
             }
@@ -164,12 +171,21 @@ impl Open {
     }
 
     /// Reads what is there, up to the budget, and publishes it. Returns whether there may be more.
-    fn read(&mut self, cx: &mut Context<'_>, of: &mut Connection) -> Result<bool, Ended> {
+    fn read(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Result<bool, Ended> {
         let (messages, bytes) = of.members.budget();
         self.frames.set_budget(messages, bytes);
         let mut frames = std::mem::replace(&mut self.frames, Frames::with_budget(0, 0));
-        let polled = self.socket.poll_read(cx, &mut frames);
-        let may_be_more = frames.is_full();
+        let mut before = 0;
+        let polled = loop {
+            match self.socket.poll_read(cx, &mut frames) {
+                // Only a socket that is pending wakes us: one that has read may have more to say.
+                Poll::Ready(Ok(())) if !frames.is_full() && frames.len() > before => {
+                    before = frames.len();
+                }
+                polled => break polled,
+            }
+        };
+        let may_be_more = polled.is_ready();
         let handled = self.handle(&mut frames, of);
         self.frames = frames;
         of.members.publish(self.now);
@@ -180,7 +196,7 @@ impl Open {
         }
     }
 
-    fn handle(&mut self, frames: &mut Frames, of: &mut Connection) -> Poised {
+    fn handle(&mut self, frames: &mut Frames, of: &mut Context) -> Poised {
         if frames.is_empty() {
             return Ok(());
         }
@@ -204,14 +220,14 @@ impl Open {
         Ok(())
     }
 
-    fn receive(&mut self, message: &Message, of: &mut Connection) -> Poised {
+    fn receive(&mut self, message: &Message, of: &mut Context) -> Poised {
         self.speak(of, |session, cx| session.receive(message, cx))
     }
 
     /// Lets the session speak, and acts upon what it said.
     fn speak(
         &mut self,
-        of: &mut Connection,
+        of: &mut Context,
         speak: impl FnOnce(&mut dyn Session, &mut Cx<'_>),
     ) -> Poised {
         let mut desk = Desk {
@@ -241,11 +257,12 @@ impl Open {
     }
 
     /// The session is ready: what the URL asked for is joined, or not wanted any more.
-    fn joined_by_url(&mut self, of: &mut Connection) -> Poised {
+    fn joined_by_url(&mut self, of: &mut Context) -> Poised {
         let joins = self.request.joins().to_vec();
         let (wanted, unwanted): (Vec<StreamName>, Vec<_>) =
             joins.into_iter().partition(|name| of.members.carries(name));
         for name in &wanted {
+            self.said.joined_at.get_or_insert(self.now);
             of.members.joined(name.as_str(), self.attempt, self.now);
         }
         if unwanted.is_empty() {
@@ -254,13 +271,13 @@ impl Open {
         self.speak(of, |session, cx| session.leave(&unwanted, cx))
     }
 
-    fn given_up(&self, verdict: Verdict, why: String, of: &mut Connection) -> Ended {
+    fn given_up(&self, verdict: Verdict, why: String, of: &mut Context) -> Ended {
         of.overruled = Some(verdict);
         let error = TransportError::new(DisconnectReason::Protocol).with_source(why);
         Ended::Lost { error, close: true }
     }
 
-    fn check_clocks(&mut self, of: &mut Connection) -> Poised {
+    fn check_clocks(&mut self, of: &mut Context) -> Poised {
         let now = self.now;
         if self.heartbeat_due(of) <= now {
             if self.pinged_at.is_some() {
@@ -279,7 +296,7 @@ impl Open {
     }
 
     /// What fails one name of several is that name's affair; else it is the socket's.
-    fn check_members(&mut self, of: &mut Connection) -> Poised {
+    fn check_members(&mut self, of: &mut Context) -> Poised {
         while let Some((key, reason)) = of.members.overdue(self.now) {
             if !of.members.has_others(key) {
                 return Err(silent(reason));
@@ -291,7 +308,7 @@ impl Open {
         Ok(())
     }
 
-    fn heartbeat_due(&self, of: &Connection) -> Instant {
+    fn heartbeat_due(&self, of: &Context) -> Instant {
         let heartbeat = of.config.heartbeat;
         match self.pinged_at {
             Some(pinged_at) => pinged_at + heartbeat.timeout,
@@ -301,11 +318,12 @@ impl Open {
 
     /// Arms the timer for the next deadline. It is not moved to a later one: most deadlines move on
     /// with each message, and a timer that fires early costs less than one that is moved each time.
-    fn arm(&mut self, of: &Connection, cx: &mut Context<'_>) {
+    fn arm(&mut self, of: &Context, cx: &mut task::Context<'_>) {
         let ready_due = (!self.ready).then(|| self.opened_at + of.config.join_timeout);
         let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
-        let others =
-            [ready_due, write_due, self.session.deadline(), of.members.next_due(self.ready)];
+        // A session that never moves its deadline must not keep a core busy.
+        let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
+        let others = [ready_due, write_due, tick_due, of.members.next_due(self.ready)];
         let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;
@@ -320,7 +338,7 @@ impl Open {
 /// Has this task polled again once all others that are ready have had their turn. A mere wake-up
 /// is no such thing: a current-thread runtime polls its main task only every so many others, and so
 /// a reader there would lag behind a busy socket.
-fn give_way(cx: &mut Context<'_>) {
+fn give_way(cx: &mut task::Context<'_>) {
     let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 

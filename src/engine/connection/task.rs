@@ -8,10 +8,12 @@ use rand::rngs::SmallRng;
 use tokio::runtime::Handle as Runtime;
 
 use super::classify::Classifier;
+use super::context::Context;
 use super::members::Members;
 use super::{Backoff, Connection};
 use crate::engine::core::Core;
 use crate::engine::registry::Link;
+use crate::engine::sweeper;
 use crate::error::CloseReason;
 use crate::observe::{ConnectionId, Event, Status};
 use crate::protocol::Lane;
@@ -37,20 +39,22 @@ impl Connection {
         Self {
             backoff: Backoff::new(retry.clone(), seed),
             classifier: Classifier::default(),
-            config: Arc::clone(&core.config),
-            core: Arc::downgrade(core),
+            context: Context {
+                config: Arc::clone(&core.config),
+                core: Arc::downgrade(core),
+                link,
+                members: Members::new(retry, seed, Arc::clone(&core.metrics)),
+                metrics: Arc::clone(&core.metrics),
+                overruled: None,
+                protocol: Arc::clone(&core.protocol),
+                random: SmallRng::seed_from_u64(!seed),
+                wall: core.wall,
+            },
             events: Arc::clone(&core.events),
             floor: Duration::ZERO,
             limiter: core.limiter.clone(),
-            link,
-            members: Members::new(retry, seed, Arc::clone(&core.metrics)),
-            metrics: Arc::clone(&core.metrics),
-            overruled: None,
-            protocol: Arc::clone(&core.protocol),
-            random: SmallRng::seed_from_u64(!seed),
             status: Status::Connecting { attempt: 1 },
             transport: Arc::clone(&core.transport),
-            wall: core.wall,
             was_stable: false,
         }
     }
@@ -96,6 +100,7 @@ impl Drop for Running {
             tracing::warn!(connection = %id, ?lane, %reason, "connection closed for good");
             // Before its streams end: who subscribes again on seeing that must find it.
             core.punish(lane, self.was_stable, self.floor);
+            sweeper::wake(&core); // To forget it in time.
             core.abandon(id, reason);
         }
         core.events.push(|| Event::Closed {

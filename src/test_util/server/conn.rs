@@ -8,15 +8,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::outbound::Outgoing;
-use super::registry::Registry;
+use super::outgoing::Outgoing;
 use super::watched::Watched;
 use super::wire::Encoded;
-use super::work::{Probe, Work};
 use crate::transport::Frame;
 
 /// How many received frames are kept until somebody asks for them.
@@ -69,8 +66,8 @@ pub(super) struct Conn {
     inbox: Watched<Inbox>,
     queue: mpsc::Sender<Outgoing>,
     probes: mpsc::Sender<Probe>,
-    /// Weak, as the registry holds us.
-    registry: Weak<Registry>,
+    /// Weak, as the counter holds us.
+    counter: Weak<dyn Counter>,
 }
 
 #[derive(Debug, Default)]
@@ -87,17 +84,40 @@ pub(super) struct Asked {
     pub(super) headers: HeaderMap,
 }
 
+/// Why the work of a socket is interrupted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// Something else is wanted now.
+    Changed,
+    /// The client has ended the TCP connection.
+    Gone,
+    /// A script or the closing handshake ends the socket.
+    Ending(Ending),
+}
+
+/// Asks whether all was seen that the client did so far.
+pub(super) type Probe = oneshot::Sender<()>;
+
+/// What a socket's task is told by its scripts.
+#[derive(Debug)]
+pub(super) struct Queues {
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    pub(super) probes: mpsc::Receiver<Probe>,
+}
+
+/// Counts sockets.
+pub(super) trait Counter: std::fmt::Debug + Send + Sync {
+    /// A socket has ended. Harmless where it was counted already.
+    fn ended(&self, conn: &Conn);
+}
+
 impl Conn {
     /// A socket, and what moves its bytes.
-    pub(super) fn new(
-        asked: Asked,
-        early: BytesMut,
-        registry: &Arc<Registry>,
-    ) -> (Arc<Self>, Work) {
+    pub(super) fn new(asked: Asked, id: u64, counter: Weak<dyn Counter>) -> (Arc<Self>, Queues) {
         let (queue, outgoing) = mpsc::channel(QUEUE);
         let (probes, probed) = mpsc::channel(1);
         let conn = Arc::new(Self {
-            id: registry.next_id(),
+            id,
             path: asked.path,
             query: asked.query,
             headers: asked.headers,
@@ -106,10 +126,9 @@ impl Conn {
             inbox: Watched::new(Inbox::default()),
             queue,
             probes,
-            registry: Arc::downgrade(registry),
+            counter,
         });
-        let work = Work::new(&conn, early, outgoing, probed);
-        (conn, work)
+        (conn, Queues { outgoing, probes: probed })
     }
 
     /// Writes frames, and tells how many the kernel took as a whole: first `record`, before the
@@ -195,8 +214,8 @@ impl Conn {
     }
 
     pub(super) fn gone(&self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.ended(self);
+        if let Some(counter) = self.counter.upgrade() {
+            counter.ended(self);
         }
         self.inbox.change(|inbox| inbox.closed = true);
     }

@@ -18,6 +18,7 @@ use super::peer::Peer;
 use super::registry::Registry;
 use super::tasks::Tasks;
 use super::watched::Watched;
+use super::work::Work;
 
 /// What runs a socket.
 pub(super) type Handler = Arc<dyn Fn(Peer) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -91,7 +92,9 @@ impl Shared {
         });
         let answer = answer.or(routed.0).unwrap_or_default();
         let Some((mut io, rest)) = answer.give(io, &request).await? else { return Ok(()) };
-        let (conn, work) = Conn::new(asked, early, &self.registry);
+        let counter = Arc::downgrade(&self.registry);
+        let (conn, queues) = Conn::new(asked, self.registry.next_id(), counter);
+        let work = Work::new(&conn, early, queues);
         // Counted before the client can know of it.
         self.registry.open(&conn).await;
         io.write_all(&rest).await?;

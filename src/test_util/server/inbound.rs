@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::conn::{Conn, Ending, Reading};
+use super::conn::{Conn, Ending, Reading, Stop};
 use super::wire::{Decoder, Encoded};
-use super::work::Stop;
 use crate::message::Text;
 use crate::transport::Frame;
 

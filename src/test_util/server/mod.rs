@@ -8,6 +8,7 @@ mod garbage;
 mod inbound;
 mod io;
 mod outbound;
+mod outgoing;
 mod peer;
 mod port;
 mod registry;

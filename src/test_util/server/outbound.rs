@@ -1,6 +1,5 @@
 //! What a socket writes: one thing after the other, delayed, sliced or cut as its script says.
 
-use std::fmt;
 use std::future::pending;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -10,48 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::conn::{Conn, Ending};
-use super::wire::{Encoded, Kind};
-
-/// Frames to be written. Its drop tells how many were.
-pub(super) struct Outgoing {
-    frames: Encoded,
-    /// One byte per write.
-    sliced: bool,
-    pub(super) then_fin: bool,
-    /// Where to stop, in bytes. Known when writing begins.
-    stop: Option<usize>,
-    /// Bytes that the kernel took.
-    at: usize,
-    /// Frames that the kernel took.
-    done: usize,
-    /// Whether the next frame was delayed enough.
-    delayed: bool,
-    report: Option<Report>,
-}
-
-/// Is told how many frames the kernel took.
-type Report = Box<dyn FnOnce(usize) + Send>;
+use super::outgoing::Outgoing;
+use super::wire::Kind;
 
 impl Outgoing {
-    pub(super) fn new(frames: Encoded, sliced: bool) -> Self {
-        Self {
-            frames,
-            sliced,
-            then_fin: false,
-            stop: None,
-            at: 0,
-            done: 0,
-            delayed: false,
-            report: None,
-        }
-    }
-
-    /// Has `report` called before the socket ends, or anything else is written.
-    pub(super) fn reporting(mut self, report: impl FnOnce(usize) + Send + 'static) -> Self {
-        self.report = Some(Box::new(report));
-        self
-    }
-
     /// Where to stop, in bytes.
     fn stop(&mut self, conn: &Conn) -> usize {
         if let Some(stop) = self.stop {
@@ -110,28 +71,6 @@ impl Outgoing {
             }
         }
         io.flush().await
-    }
-
-    fn wrote(&mut self, written: usize) {
-        self.at += written;
-        while self.frames.ends.get(self.done).is_some_and(|end| *end <= self.at) {
-            self.done += 1;
-            self.delayed = false;
-        }
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        if let Some(report) = self.report.take() {
-            report(self.done);
-        }
-    }
-}
-
-impl fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing").field("kind", &self.frames.kind).field("at", &self.at).finish()
     }
 }
 

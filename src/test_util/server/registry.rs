@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::conn::Conn;
+use super::conn::{Conn, Counter};
 use super::watched::Watched;
 
 /// How many dials are remembered, and how many sockets wait for `accept`.
@@ -67,16 +67,6 @@ impl Registry {
         });
     }
 
-    /// Counts a socket as ended. Harmless where it was counted already.
-    pub(super) fn ended(&self, conn: &Conn) {
-        self.0.change(|inner| {
-            if inner.open.remove(&conn.id).is_some() {
-                let tally = inner.tallies.entry(conn.path.clone()).or_default();
-                tally.open -= 1;
-            }
-        });
-    }
-
     /// Has a socket wait for [`Self::accept`].
     pub(super) fn offer(&self, conn: Arc<Conn>) {
         self.0.change(|inner| push_bounded(&mut inner.waiting, conn));
@@ -126,6 +116,17 @@ impl Registry {
 
     fn tally(&self, path: &str) -> Tally {
         self.0.read(|inner| inner.tallies.get(path).copied().unwrap_or_default())
+    }
+}
+
+impl Counter for Registry {
+    fn ended(&self, conn: &Conn) {
+        self.0.change(|inner| {
+            if inner.open.remove(&conn.id).is_some() {
+                let tally = inner.tallies.entry(conn.path.clone()).or_default();
+                tally.open -= 1;
+            }
+        });
     }
 }
 

@@ -5,15 +5,12 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::conn::{Conn, Control, Ending, Reading};
+use super::conn::{Conn, Control, Ending, Probe, Queues, Reading, Stop};
 use super::inbound::Inbound;
 use super::io::{Io, Watch, finish_io};
-use super::outbound::{Outbound, Outgoing};
-
-/// Asks whether all was seen that the client did so far.
-pub(super) type Probe = oneshot::Sender<()>;
+use super::outbound::Outbound;
 
 /// The work of a socket.
 #[derive(Debug)]
@@ -24,24 +21,9 @@ pub(super) struct Work {
     probes: Probes,
 }
 
-/// Why the work is interrupted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stop {
-    /// Something else is wanted now.
-    Changed,
-    /// The client has ended the TCP connection.
-    Gone,
-    /// A script or the closing handshake ends the socket.
-    Ending(Ending),
-}
-
 impl Work {
-    pub(super) fn new(
-        conn: &Arc<Conn>,
-        early: BytesMut,
-        outgoing: mpsc::Receiver<Outgoing>,
-        probes: mpsc::Receiver<Probe>,
-    ) -> Self {
+    pub(super) fn new(conn: &Arc<Conn>, early: BytesMut, queues: Queues) -> Self {
+        let Queues { outgoing, probes } = queues;
         Self {
             counted: Counted(Arc::clone(conn)),
             inbound: Inbound::new(early),
