@@ -292,9 +292,11 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         self.sweeper.set(); // It finds us gone, and ends.
-        self.overall.close();
-        self.events.close();
         let leftovers = self.registry.lock().let_go();
         self.carry_out(leftovers);
+        let none = Overall::Disconnected;
+        self.overall.update(|overall| std::mem::replace(overall, none) != none);
+        self.overall.close();
+        self.events.close();
     }
 }
