@@ -71,7 +71,7 @@ struct Ring {
 }
 
 /// What [`StreamInfo`](crate::StreamInfo) tells of a topic.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) bytes: u64,
@@ -82,6 +82,22 @@ pub(crate) struct Facts {
     pub(crate) last_error: Option<Arc<TransportError>>,
     pub(crate) last_message: Option<Instant>,
     pub(crate) messages: u64,
+}
+
+impl Facts {
+    fn new() -> Self {
+        Self {
+            attempt: 1,
+            bytes: 0,
+            gaps: 0,
+            joined_at: None,
+            lag: 0,
+            lagged: 0,
+            last_error: None,
+            last_message: None,
+            messages: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -224,6 +240,9 @@ impl Topic {
     }
 
     pub(crate) fn set_status(&self, status: Status) {
+        if let Status::Connecting { attempt } = status {
+            self.ring.lock().facts.attempt = attempt;
+        }
         let mut status = Some(status);
         self.status.update(|slot| {
             if slot.is_closed() {
@@ -261,7 +280,7 @@ impl Ring {
             closed: None,
             readers: Slab::new(),
             next_reader: 0,
-            facts: Facts::default(),
+            facts: Facts::new(),
         }
     }
 
