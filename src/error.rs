@@ -5,6 +5,7 @@
 //! | who builds a manager | [`BuildError`] | at once |
 //! | who calls `subscribe` | [`SubscribeError`] | at once, nothing was opened |
 //! | who reads a subscription | [`StreamError`] | in its place between messages |
+//! | who waits for a subscription to be ready | [`CloseReason`] | at the end of its stream |
 //! | who writes a transport | [`TransportError`] | a socket failed |
 //!
 //! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
@@ -243,7 +244,9 @@ impl CloseReason {
             Self::Unused => "unused",
         }
     }
+}
 
+impl StdError for CloseReason {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Fatal(e) | Self::Unauthorized(e) | Self::RetriesExhausted { last: e, .. } => {
