@@ -158,10 +158,11 @@ async fn in_chunks_and_behind_a_timeout() {
 async fn a_name_may_come_as_anything_that_is_a_string() {
     let (manager, mut server) = manager();
     let owned = String::from("x");
+    let borrowed: &&str = &"x";
     let name = StreamName::try_from("x").unwrap();
     let _streams: [Subscription<Message>; 8] = [
         manager.subscribe("x").unwrap(),
-        manager.subscribe(&"x").unwrap(),
+        manager.subscribe(borrowed).unwrap(),
         manager.subscribe(&owned).unwrap(),
         manager.subscribe(Cow::Borrowed("x")).unwrap(),
         manager.subscribe(Cow::<str>::Owned(owned.clone())).unwrap(),
