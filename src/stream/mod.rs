@@ -72,7 +72,8 @@ impl<T: FromMessage> Subscription<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Waits until the stream is joined: messages come in from then on.
+    /// Waits until the stream is joined, or until there is something to read because it was:
+    /// messages come in from then on.
     ///
     /// Cancel safe. Items that come meanwhile are kept for [`recv`](Self::recv).
     ///
@@ -84,6 +85,8 @@ impl<T: FromMessage> Subscription<T> {
         loop {
             match poll_fn(|cx| Pin::new(&mut status).poll_next(cx)).await {
                 Some(Status::Open) => return Ok(()),
+                // Joined, and lost again before we looked.
+                Some(_) if self.lag() > 0 => return Ok(()),
                 Some(Status::Closed(reason)) => return Err(reason),
                 Some(_) => {}
                 None => return Err(CloseReason::Aborted),
