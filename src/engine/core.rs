@@ -106,6 +106,7 @@ impl Core {
             })
         })?;
         if opened {
+            tracing::debug!(%name, "stream opened");
             self.metrics.stream_opened();
             self.events.push(|| Event::StreamOpened { name: name.clone() });
         }

@@ -1,5 +1,6 @@
 //! Values without notices.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +17,13 @@ pub struct Values<T>(Subscription<T>);
 impl<T: FromMessage> Values<T> {
     pub(super) fn new(subscription: Subscription<T>) -> Self {
         Self(subscription)
+    }
+
+    /// The next value; `None` after the end. The same as `StreamExt::next`, without an import.
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
     /// The subscription, with everything that was not read.
