@@ -1,8 +1,8 @@
 //! One socket per name, for as long as somebody wants it.
 //!
-//! The registry decides, connections obey: see [`registry`](self::registry) for what is open and
-//! why, [`connection`](self::connection) for how it stays open, [`topic`](self::topic) for how a
-//! message reaches its readers, and [`core`](self::core) for what they share.
+//! The registry decides, connections obey: see [`registry`] for what is open and why, [`connection`]
+//! for how it stays open, [`topic`] for how a message reaches its readers, and [`core`] for what
+//! they share.
 
 pub(crate) mod connection;
 pub(crate) mod core;
