@@ -24,7 +24,7 @@ use self::server::{Feed, Server};
 /// Rounds of one comparison: at least `MIN`, then until `MAX` or the time is up.
 const MIN_ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 11;
-const TIME: Duration = Duration::from_secs(12);
+const TIME: Duration = Duration::from_secs(10);
 
 /// The longest that one side of one round may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -19,6 +20,10 @@ const IS_SERVER: &str = "WSMUX_BENCH_SERVER";
 
 /// Bytes handed to the kernel at once: enough that the writer outruns any reader.
 const BLOCK: usize = 256 * 1024;
+
+/// Time from the handshake to the first message. What a client finds behind the handshake's answer in
+/// the same read may be kept in a buffer of another kind, and servers rarely send that fast.
+const BEFORE_DATA: Duration = Duration::from_millis(10);
 
 /// The server's process. Dropping it ends it.
 pub(crate) struct Server {
@@ -82,9 +87,11 @@ pub(crate) fn serve_if_asked() {
     process::exit(0);
 }
 
+#[expect(clippy::disallowed_methods, reason = "no runtime here to be blocked")]
 fn serve(mut tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let feed = shake_hands(&mut tcp)?;
+    thread::sleep(BEFORE_DATA);
     send(&mut tcp, feed)?;
     // Pings are answered and a close ends it; nothing else is sent by the clients.
     let mut received = [0; 256];
