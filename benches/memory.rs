@@ -94,11 +94,9 @@ async fn open_ours(base: String) -> (WsManager, Vec<Subscription<Message>>) {
 /// Sockets that nothing comes on, each read by a task.
 async fn open_bare(bare: Bare, config: WebSocketConfig) -> Vec<JoinHandle<()>> {
     stream::iter(0..STREAMS)
-        .map(|_| async {
-            let mut socket = bare.connect(config).await;
-            tokio::spawn(async move { while socket.next().await.is_some() {} })
-        })
+        .map(|_| bare.connect(config))
         .buffer_unordered(HANDSHAKES)
+        .map(|mut socket| tokio::spawn(async move { while socket.next().await.is_some() {} }))
         .collect()
         .await
 }
