@@ -9,8 +9,8 @@
 //!
 //! 1. A reader gets each message from its joining on, in order and once, or a gap in its place.
 //! 2. The ring holds the messages `first .. next`: at most `buffer` of them and at most
-//!    `buffer_bytes` bytes, but always the latest. So a reader costs the topic nothing, and a stuck
-//!    one nobody.
+//!    `buffer_bytes` bytes, but always the latest; and none that all readers have taken. So a reader
+//!    costs the topic nothing, and a stuck one nobody.
 //! 3. A notice stands between two batches. Lag never overwrites one: notices that fall into one lag
 //!    come as one behind it, and `missed` counts messages only.
 //! 4. A reader is told of a break if and only if it was there before it.
@@ -308,7 +308,9 @@ impl Ring {
             self.merge_oldest_notices(&mut evicted);
         }
         let oldest = self.next.saturating_sub(settings.buffer as u64);
-        self.evict_to(oldest, &mut evicted);
+        // What all have taken goes too: it would only keep the buffers it was read into from reuse.
+        let taken = self.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
+        self.evict_to(oldest.max(taken.unwrap_or(0)), &mut evicted);
         while self.bytes > settings.buffer_bytes && self.first + 1 < self.next {
             self.evict_to(self.first + 1, &mut evicted);
         }

@@ -577,11 +577,13 @@ async fn the_log_has_a_line_for_each_event_of_a_life_and_none_for_a_message() {
     let without_delay = |line: &String| line.split(" follows").next().unwrap().to_owned();
     let seen: Vec<_> = lines.0.lock().unwrap().iter().map(without_delay).collect();
     let expected = [
+        "DEBUG stream opened",
         "WARN attempt 2",
         "INFO connected",
         "INFO disconnected",
         "WARN attempt 3",
         "INFO connected",
+        "DEBUG stream opened",
         "DEBUG stream closed",
         "DEBUG stream closed",
         "DEBUG connection closed",
