@@ -5,6 +5,7 @@
 //! these records collects tokens with them.
 
 mod failure;
+mod head;
 mod socket;
 mod stream;
 #[cfg(test)]
@@ -15,10 +16,11 @@ use http::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::uri::Uri;
-use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
+use self::head::Head;
 use self::stream::Stream;
 use super::dial::dial;
 #[cfg(feature = "rustls")]
@@ -121,15 +123,17 @@ impl Transport for Tungstenite {
     ) -> Result<(TungsteniteSocket, Response), TransportError> {
         let handshake = handshake(request)?;
         let stream = self.open(request.url()).await?;
-        let (socket, response) = client_async_with_config(handshake, stream, Some(self.config()))
-            .await
-            .map_err(failure::of_handshake)?;
+        let (socket, response) =
+            client_async(handshake, Head::new(stream)).await.map_err(failure::of_handshake)?;
         let (head, _) = response.into_parts();
         // RFC 6455 §4.1: an extension that was not asked for fails the handshake.
         if head.headers.get(SEC_WEBSOCKET_EXTENSIONS).is_some_and(|value| !value.is_empty()) {
             return Err(failure::handshake("the server uses an extension that was not asked for"));
         }
         let response = Response::new(head.status.as_u16(), head.headers);
+        // With a buffer of our size: the handshake has read nothing but its own head.
+        let (stream, config) = (socket.into_inner(), Some(self.config()));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
         Ok((TungsteniteSocket::new(socket), response))
     }
 }

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Wire, Utf8Bytes};
 
 use super::super::{Frame, Frames, Socket, TransportError};
 use super::failure;
+use super::head::Head;
 use super::stream::Stream;
 use crate::message::{Message, Text};
 use crate::protocol::DisconnectReason;
@@ -25,11 +26,11 @@ pub struct TungsteniteSocket {
     closing: bool,
     /// What ended the reading, while frames read before it are handed out.
     failed: Option<TransportError>,
-    socket: WebSocketStream<Stream>,
+    socket: WebSocketStream<Head<Stream>>,
 }
 
 impl TungsteniteSocket {
-    pub(super) fn new(socket: WebSocketStream<Stream>) -> Self {
+    pub(super) fn new(socket: WebSocketStream<Head<Stream>>) -> Self {
         Self { closing: false, failed: None, socket }
     }
 
