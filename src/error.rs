@@ -199,7 +199,8 @@ impl fmt::Display for Gap {
 /// Why a stream ended for good.
 ///
 /// The stream may be [subscribed to](crate::WsManager::subscribe) again; the first dial then waits
-/// out what the last failure earned.
+/// out what the last failure earned: at least the [`RetryPolicy`](crate::RetryPolicy)'s `min_delay`,
+/// doubled for each end that follows, up to its `max_delay`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -1,4 +1,10 @@
-//! Shared WebSocket streams by name.
+// The first definition of a link holds: in the documentation these, elsewhere the README's own.
+//! [`Protocol`]: protocol::Protocol
+//! [`Subscription`]: Subscription
+//! [`tokio::time::Instant`]: tokio::time::Instant
+//! [architecture]: docs::architecture
+//! [defaults]: docs::defaults
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;
@@ -12,8 +18,17 @@ mod name;
 mod observe;
 mod stream;
 
+/// The pages that come with the crate.
+#[cfg(doc)]
+pub mod docs {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/defaults.md")]
+    pub mod defaults {}
+}
 pub mod protocol;
 #[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;
 pub mod transport;
 

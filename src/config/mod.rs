@@ -16,7 +16,10 @@ pub use retry::{FirstRetry, RetryPolicy};
 ///
 /// Write only what differs: fields are added in minor releases, so a literal ends with
 /// `..Config::default()`. Durations above ten years count as ten years, so [`Duration::MAX`] stands
-/// for "never". `docs/defaults.md` gives the reason for every default.
+/// for "never". Every timeout and interval is above zero. [`docs/defaults.md`][defaults] gives the
+/// reason for every default.
+///
+/// [defaults]: crate::docs::defaults
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,30 +41,32 @@ pub struct Config {
     /// The latest message is kept whatever its size.
     pub buffer_bytes: usize,
     /// Longest time a close handshake may take, and longest time that
-    /// [`shutdown`](crate::WsManager::shutdown) waits. Default 2 s.
+    /// [`shutdown`](crate::WsManager::shutdown) waits. Default 2 s. A name that is wanted again
+    /// while its socket closes waits for as long.
     pub close_timeout: Duration,
     /// Longest time from the start of a dial to an open WebSocket: DNS, TCP, TLS and upgrade
-    /// together. Default 10 s.
+    /// together. Default 10 s. Waiting for a turn at the host is not counted.
     pub connect_timeout: Duration,
     /// Reconnect a stream that has had no message for this long. Default `None`: quiet streams are
     /// normal, and a dead socket is found by the [heartbeat](Self::heartbeat).
     pub data_timeout: Option<Duration>,
-    /// Liveness checks on an open socket.
+    /// Liveness checks on an open socket. Default: a ping after 20 s of silence, dead 10 s later.
     pub heartbeat: Heartbeat,
     /// Longest time from an open WebSocket to the server's word that a name is joined. Default 10 s.
     pub join_timeout: Duration,
     /// What may be opened and kept.
     pub limits: Limits,
     /// How long a stream stays open with neither readers nor leases. Default zero: close at once.
+    /// [`sweep_idle`](crate::WsManager::sweep_idle) closes earlier.
     pub linger: Duration,
     /// A joined stream without a message for this long is reported as
     /// [`quiet`](crate::StreamInfo::quiet). Default 2 min.
     pub quiet_after: Duration,
-    /// How lost connections are retried.
+    /// How lost connections are retried. Default: ten times, in about 90 s.
     pub retry: RetryPolicy,
-    /// Longest time between two looks of the sweeper for streams to close. Default 60 s. It sleeps
-    /// until the next stream is due, so this bounds nothing but surprises such as a clock that
-    /// stood still.
+    /// Longest time between two looks of the sweeper while a stream is due to be closed. Default
+    /// 60 s. It sleeps until the next one is due, so this bounds nothing but surprises such as a
+    /// clock that stood still.
     pub sweep_interval: Duration,
     /// A write that the kernel does not take for this long ends its connection. Default 10 s.
     pub write_timeout: Duration,
@@ -205,7 +210,7 @@ impl StreamConfig {
     }
 }
 
-/// When to ping, and when to call a silent socket dead.
+/// When to ping, and when to call a silent socket dead. Any frame is a sign of life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Heartbeat {
     /// A ping is sent after this much silence. Default 20 s.

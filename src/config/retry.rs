@@ -18,11 +18,22 @@ use super::ConfigError;
 /// How a lost connection is retried.
 ///
 /// The delay before retry `n`, counted from 0, is
-/// `max(min_delay, uniform(0 ..= min(max_delay, base_delay · 2ⁿ)))`. `n` falls back to 0 after a
-/// connection that stayed open for `reset_after`, and never just because one opened.
+/// `max(min_delay, uniform(0 ..= min(max_delay, base_delay · 2ⁿ)))`, or what the server asks for if
+/// that is longer. `n` falls back to 0 after a connection on which names were joined for
+/// `reset_after`, and never just because one opened. Waiting for a turn at the host is no attempt.
+///
+/// ```
+/// use std::time::Duration;
+/// use wsmux::{Config, RetryPolicy};
+///
+/// let retry = RetryPolicy { max_delay: Duration::from_secs(60), ..RetryPolicy::forever() };
+/// let config = Config::default().retry(retry);
+/// # let _ = config;
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Ceiling of the first delay; each further ceiling is twice the one before. Default 1 s.
+    /// Ceiling of the first delay; each further ceiling is twice the one before. Default 1 s; above
+    /// zero, and at most `max_delay`.
     pub base_delay: Duration,
     /// When the first retry after a stable connection is made. Default [`FirstRetry::Jittered`].
     pub first: FirstRetry,
@@ -32,12 +43,13 @@ pub struct RetryPolicy {
     pub max_attempts: Option<u32>,
     /// Highest ceiling. Default 30 s.
     pub max_delay: Duration,
-    /// Shortest delay. Default 100 ms.
+    /// Shortest delay. Default 100 ms; above zero, and at most `max_delay`.
     pub min_delay: Duration,
-    /// A connection that stayed open this long has earned a fresh start. Default 10 s.
+    /// A connection on which names were joined for this long has earned a fresh start. Default
+    /// 10 s.
     ///
-    /// Without it, a server that accepts and at once drops its clients would be dialled without
-    /// backoff.
+    /// Without it, a server that accepts and at once drops its clients, or never confirms a name,
+    /// would be dialled without backoff.
     pub reset_after: Duration,
 }
 

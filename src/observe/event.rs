@@ -41,7 +41,7 @@ pub enum Event {
         lane: Lane,
         /// Why.
         reason: DisconnectReason,
-        /// How long the socket was open.
+        /// How long the socket was open, whether or not a name was joined on it.
         uptime: Duration,
     },
     /// The next attempt follows after `delay`.

@@ -142,25 +142,30 @@ impl<'a> Failure<'a> {
 ///
 /// | failure | the engine's verdict |
 /// |---|---|
-/// | refused, reset, timeout, DNS, TLS, HTTP 408, 425, 5xx, other close codes | [`Retry`](Self::Retry) |
+/// | refused, reset, timeouts, DNS, TLS, HTTP 408, 425, 5xx, other close codes | [`Retry`](Self::Retry) |
 /// | close 1008 | `RetryAfter` 5 s |
 /// | close 1012, 1013 | `RetryAfter` 5 s |
 /// | `Retry-After` with any status that is retried | `RetryAfter` that, at most 10 min |
-/// | HTTP 429, 418 | `RetryAfter` that or the policy's longest delay, for the whole host |
+/// | HTTP 429, 418 | `RetryAfter` that or the policy's longest delay, at most 10 min, for the whole host |
 /// | close 1002, 1003, 1007, 1009, 1010, invalid frames | `Retry`; the third in a row [`Fatal`](Self::Fatal) |
 /// | a message above the limit | `Retry`; the second in a row `Fatal` |
 /// | HTTP 401, 403, close 4401, 4403 | [`NewToken`](Self::NewToken) |
 /// | other HTTP status, certificate, wrong handshake, close 3500–3999, 4500–4999 | `Fatal` |
+///
+/// "In a row" is: with neither another failure nor a stable connection in between.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// No attempt will mend it: the streams are closed.
     Fatal,
-    /// The credentials are refused: another attempt makes sense with a fresh token only.
+    /// The credentials are refused: another attempt makes sense with a fresh token only. As nobody
+    /// can be asked for one yet, the streams are closed as
+    /// [`Unauthorized`](crate::CloseReason::Unauthorized).
     NewToken,
     /// Another attempt, after the backoff's next delay.
     Retry,
-    /// Another attempt, after the backoff's next delay but not before this long.
+    /// Another attempt, after the backoff's next delay but not before this long; more than 10 min
+    /// count as 10 min.
     RetryAfter(Duration),
 }
 

@@ -115,7 +115,8 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Dial<'a> {
-    /// Number of the attempt since the last stable connection, from 1.
+    /// Number of the attempt since the last stable connection, from 1. Handy to go round several
+    /// hosts.
     pub attempt: u32,
     /// The lane that the socket serves.
     pub lane: &'a Lane,

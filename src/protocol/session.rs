@@ -21,7 +21,7 @@ use crate::name::StreamName;
 /// [`ready`](Cx::ready) and [`joined`](Cx::joined).
 pub trait Session: Send {
     /// The socket is open. Joins wait until the session has called [`Cx::ready`], which the default
-    /// does at once.
+    /// does at once; at [`Config::join_timeout`](crate::Config) the socket is given up.
     fn open(&mut self, cx: &mut Cx<'_>) {
         cx.ready();
     }
@@ -35,7 +35,8 @@ pub trait Session: Send {
     /// A message came.
     fn receive(&mut self, message: &Message, cx: &mut Cx<'_>);
 
-    /// When [`tick`](Self::tick) is to be called. Asked after every other call.
+    /// When [`tick`](Self::tick) is to be called. Asked after every other call. One that has passed
+    /// and is not moved comes again after a millisecond.
     fn deadline(&self) -> Option<Instant> {
         None
     }

@@ -14,6 +14,20 @@ use crate::observe::Event;
 ///
 /// Bounded: of more than 1,024 events that were not read, the oldest are left out, and
 /// [`missed`](Self::missed) counts them. Ends when the manager and all its streams are gone.
+///
+/// ```no_run
+/// # async fn run(manager: wsmux::WsManager) {
+/// use futures::StreamExt as _;
+/// use wsmux::Event;
+///
+/// let mut events = manager.events();
+/// while let Some(event) = events.next().await {
+///     if let Event::Retrying { lane, delay, error, .. } = event {
+///         eprintln!("{lane:?} is retried in {delay:.1?}: {error}");
+///     }
+/// }
+/// # }
+/// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     log: Arc<Log<Event>>,

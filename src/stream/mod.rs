@@ -119,13 +119,26 @@ impl<T: FromMessage> Subscription<T> {
 
     /// How many messages have come that this reader has not read. Up to
     /// [`Config::buffer`](crate::Config) and [`Config::buffer_bytes`](crate::Config) they are kept;
-    /// beyond, the oldest become a [`Gap::Lagged`](crate::Gap::Lagged).
+    /// beyond, the oldest become a [`Gap::Lagged`](crate::Gap::Lagged). Notices do not count.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.reader.lag()
     }
 
-    /// Leaves out everything but values: gaps and messages that cannot be read pass unseen.
+    /// Leaves out everything but values: gaps, messages that cannot be read and the reason of the
+    /// end pass unseen.
+    ///
+    /// ```no_run
+    /// # async fn run(manager: wsmux::WsManager) -> Result<(), wsmux::SubscribeError> {
+    /// use futures::StreamExt as _;
+    ///
+    /// let mut prices = manager.subscribe::<f64>("btcusdt@price")?.values();
+    /// while let Some(price) = prices.next().await {
+    ///     println!("{price}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn values(self) -> Values<T> {
         Values::new(self)
     }

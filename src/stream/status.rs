@@ -13,6 +13,17 @@ use crate::observe::Status;
 /// What a stream is doing ([`Status`]), or a manager ([`Overall`](crate::Overall)): its present
 /// state first, and then each change. States that passed between two polls are left out. Ends when
 /// nothing can change any more.
+///
+/// ```no_run
+/// # async fn run(manager: wsmux::WsManager) {
+/// use futures::StreamExt as _;
+///
+/// let mut states = manager.status();
+/// while let Some(state) = states.next().await {
+///     println!("the manager is {state}");
+/// }
+/// # }
+/// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct StatusStream<S: Clone = Status>(Following<S>);
 

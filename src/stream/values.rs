@@ -9,7 +9,8 @@ use futures::stream::{FusedStream, Stream};
 use super::Subscription;
 use crate::decode::FromMessage;
 
-/// Stream of the values alone; created by [`Subscription::values`].
+/// Stream of the values alone; created by [`Subscription::values`]. Ends with the subscription,
+/// without the reason.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct Values<T>(Subscription<T>);

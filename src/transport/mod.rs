@@ -28,12 +28,19 @@ pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
 
 /// Opens sockets.
+///
+/// A socket may be anything that carries [`Frame`]s; `test_util::memory` is one without a network.
 pub trait Transport: Send + Sync + 'static {
     /// The socket this transport opens.
     type Socket: Socket;
 
     /// Opens a socket as `request` says. Dropping the future abandons the attempt; the engine does
-    /// so at [`Config::connect_timeout`](crate::Config).
+    /// so at [`Config::connect_timeout`](crate::Config), and when nobody wants the socket any more.
+    ///
+    /// # Errors
+    ///
+    /// When the socket could not be opened. The error's [reason](TransportError::reason) decides
+    /// whether it is tried again, so tell what may pass from what will not.
     fn connect(
         &self,
         request: &Request,
