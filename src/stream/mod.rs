@@ -130,10 +130,8 @@ impl<T: FromMessage> Subscription<T> {
     ///
     /// ```no_run
     /// # async fn run(manager: wsmux::WsManager) -> Result<(), wsmux::SubscribeError> {
-    /// use futures::StreamExt as _;
-    ///
     /// let mut prices = manager.subscribe::<f64>("btcusdt@price")?.values();
-    /// while let Some(price) = prices.next().await {
+    /// while let Some(price) = prices.recv().await {
     ///     println!("{price}");
     /// }
     /// # Ok(())
