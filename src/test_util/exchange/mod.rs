@@ -1,5 +1,6 @@
 //! An exchange that makes no money: Binance's raw streams, on a mock server.
 
+mod audit;
 mod feed;
 mod market;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::server::{Certificate, Lifetime, MockServer, Peer};
 use feed::Feed;
 use market::Market;
 
+pub use audit::Audit;
 pub use feed::Served;
 
 const TICK: Duration = Duration::from_millis(5);
@@ -152,7 +154,13 @@ impl MockExchange {
     /// a gap.
     #[must_use]
     pub fn ledger(&self, name: &str) -> Vec<Served> {
-        self.venue.find(name).map_or_else(Vec::new, |feed| feed.ledger())
+        self.venue.ledger(name)
+    }
+
+    /// Checks one reader of a stream against the ledger.
+    #[must_use]
+    pub fn audit(&self, name: &str) -> Audit {
+        Audit::new(name, Arc::clone(&self.venue))
     }
 
     /// Number of open sockets.
@@ -191,6 +199,10 @@ impl Venue {
 
     fn find(&self, name: &str) -> Option<Arc<Feed>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn ledger(&self, name: &str) -> Vec<Served> {
+        self.find(name).map_or_else(Vec::new, |feed| feed.ledger())
     }
 
     /// Has time go by.

@@ -1,5 +1,6 @@
 //! The exchange against a plain client, over real sockets.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -8,6 +9,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
+use crate::error::{Gap, StreamError};
+use crate::protocol::DisconnectReason;
 
 type Client = WebSocketStream<TcpStream>;
 
@@ -120,4 +123,101 @@ async fn several_thousand_messages_per_second_are_kept_up_with() {
     futures::future::join_all(clients).await;
     // Half a second's worth: with time to spare for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// Feeds an audit with what a client gets and `reader` makes of it, over a drop of all sockets.
+async fn audited(mut reader: impl FnMut(&mut Vec<Heard>)) -> Audit {
+    const NAME: &str = "btcusdt@depth";
+    let exchange = MockExchange::builder().rate(1000).start().await.unwrap();
+    let mut audit = exchange.audit(NAME);
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let mut client = connect(&exchange, NAME).await;
+        let mut values = many(&mut client, 50).await;
+        exchange.drop_sockets();
+        values.extend(rest(&mut client).await);
+        let numbers = ids(&values, "U").into_iter().zip(ids(&values, "u"));
+        heard.extend(numbers.map(|(first, last)| Heard::Message(first..=last)));
+        heard.push(Heard::Gap(Gap::Reconnected {
+            down_for: Duration::ZERO,
+            reason: DisconnectReason::Ended,
+        }));
+        while exchange.sent(NAME) < exchange.delivered(NAME) + 50 {
+            tokio::task::yield_now().await;
+        }
+    }
+    heard.pop();
+    reader(&mut heard);
+    for item in heard {
+        match item {
+            Heard::Message(numbers) => audit.item(Ok(numbers)),
+            Heard::Gap(gap) => audit.item(Err(&StreamError::Gap(gap))),
+        }
+    }
+    audit
+}
+
+#[derive(Clone)]
+enum Heard {
+    Gap(Gap),
+    Message(RangeInclusive<u64>),
+}
+
+fn is_gap(heard: &Heard) -> bool {
+    matches!(heard, Heard::Gap(_))
+}
+
+/// Takes out `index`, and tells how many numbers that were.
+fn lose(heard: &mut Vec<Heard>, index: usize) -> u64 {
+    match heard.remove(index) {
+        Heard::Message(numbers) => numbers.end() - numbers.start() + 1,
+        Heard::Gap(_) => panic!("a gap"),
+    }
+}
+
+#[tokio::test]
+async fn an_audit_acquits_a_reader_that_was_told_all() {
+    let audit = audited(|_| {}).await;
+    assert_eq!((audit.lost_silently(), audit.repeated(), audit.gaps()), (0, 0, 1));
+    assert!(audit.messages() >= 100);
+
+    // What is lost before a gap, it stands for; a late reader has lost nothing.
+    let audit = audited(|heard| {
+        let gap = heard.iter().position(is_gap).unwrap();
+        lose(heard, gap - 1);
+        lose(heard, 0);
+    });
+    assert_eq!(audit.await.lost_silently(), 0);
+
+    let audit = audited(|heard| {
+        lose(heard, 10);
+        heard.insert(10, Heard::Gap(Gap::Lagged { missed: 1 }));
+    });
+    let audit = audit.await;
+    assert_eq!((audit.lost_silently(), audit.gaps()), (0, 2));
+}
+
+#[tokio::test]
+async fn an_audit_convicts_a_reader_that_lost_silently() {
+    let mut lost = 0;
+    let audit = audited(|heard| lost = lose(heard, 10) + lose(heard, 20)).await;
+    assert_eq!((audit.lost_silently(), lost > 0), (lost, true), "two messages");
+
+    let audit = audited(|heard| {
+        let gap = heard.iter().position(is_gap).unwrap();
+        lost = lose(heard, gap + 1);
+    });
+    assert_eq!(audit.await.lost_silently(), lost, "the first message of a socket");
+
+    let audit = audited(|heard| heard.retain(|item| !is_gap(item))).await;
+    assert!(audit.lost_silently() >= 50, "all between two sockets: {audit:?}");
+
+    let audit = audited(|heard| {
+        lost = lose(heard, 10);
+        heard.insert(11, Heard::Gap(Gap::Lagged { missed: 1 }));
+    });
+    assert_eq!(audit.await.lost_silently(), lost, "a gap in another place");
+
+    let audit = audited(|heard| heard.insert(5, heard[4].clone())).await;
+    assert_eq!((audit.lost_silently(), audit.repeated()), (0, 1));
 }
