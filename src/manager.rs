@@ -72,6 +72,8 @@ impl WsManager {
 
     /// Keeps `name` open without reading it, until the lease is dropped. Opens it if need be.
     ///
+    /// No messages are kept for readers that come later: each gets what comes after it has joined.
+    ///
     /// # Errors
     ///
     /// Those of [`subscribe`](Self::subscribe).
@@ -121,7 +123,8 @@ impl WsManager {
     }
 
     /// Closes the streams that have had neither reader nor lease for `idle_for`, and returns how
-    /// many those were. [`Duration::ZERO`] closes all that are idle.
+    /// many those were, whatever their [`linger`](field@Config::linger). [`Duration::ZERO`] closes
+    /// all that are idle.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn sweep_idle(&self, idle_for: Duration) -> usize {
         // What began before the clock did, nobody has been idle since.
@@ -131,6 +134,7 @@ impl WsManager {
     /// Closes every stream with [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), refuses new
     /// ones, and waits until the sockets are closed: at most
     /// [`Config::close_timeout`](field@Config::close_timeout), and then cuts off those that are not.
+    /// Readers see the end at once, before their sockets are closed.
     ///
     /// Dropping the future leaves the sockets to close by themselves, within the same time.
     pub async fn shutdown(&self) {
@@ -212,6 +216,9 @@ impl WsManagerBuilder {
     }
 
     /// Sets what limits handshakes with a host. Default: [`Limiter::process_wide`].
+    ///
+    /// A connection whose runtime is alive but not driven keeps its place in the limiter: a program
+    /// that leaves a runtime undriven while it connects should give its manager a limiter of its own.
     pub fn limiter(mut self, limiter: Limiter) -> Self {
         self.limiter = Some(limiter);
         self
@@ -223,7 +230,8 @@ impl WsManagerBuilder {
         self
     }
 
-    /// Makes everything that is drawn at random repeatable: retry delays and what sessions ask for.
+    /// Makes what this crate draws at random repeatable: retry delays and what sessions ask for. The
+    /// key of a WebSocket handshake is the transport's.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -240,7 +248,9 @@ impl WsManagerBuilder {
         self
     }
 
-    /// Sets what opens sockets. Default: [`Tungstenite`](crate::transport::Tungstenite).
+    /// Sets what opens sockets. Default: [`Tungstenite`](crate::transport::Tungstenite), accepting
+    /// messages of [`Limits::max_message`](crate::Limits) bytes; a transport given here has its own
+    /// limit.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(Arc::new(transport));
         self

@@ -29,6 +29,7 @@ use tokio::time::{self, Instant};
 
 use super::events::Log;
 use super::limiter::{Limiter, Permit};
+use super::registry::Link;
 use crate::config::{Backoff, Config};
 use crate::error::CloseReason;
 use crate::name::StreamName;
@@ -160,10 +161,11 @@ impl Connection {
             response: Some(&response),
         };
         let session = self.context.protocol.session(&dial);
-        tracing::info!(connection = %self.context.link.id, lane = ?self.context.link.lane, attempt, "connected");
+        let Link { id, lane, .. } = &self.context.link;
+        tracing::info!(connection = %id, ?lane, attempt, "connected");
         self.events.push(|| Event::Connected {
-            connection: self.context.link.id,
-            lane: self.context.link.lane.clone(),
+            connection: *id,
+            lane: lane.clone(),
             attempt,
             handshake,
         });
@@ -199,11 +201,12 @@ impl Connection {
     }
 
     fn lost(&self, reason: &DisconnectReason, uptime: Duration) {
-        tracing::info!(connection = %self.context.link.id, lane = ?self.context.link.lane, %reason, "disconnected");
+        let Link { id, lane, .. } = &self.context.link;
+        tracing::info!(connection = %id, ?lane, %reason, "disconnected");
         self.context.metrics.lost(reason);
         self.events.push(|| Event::Disconnected {
-            connection: self.context.link.id,
-            lane: self.context.link.lane.clone(),
+            connection: *id,
+            lane: lane.clone(),
             reason: reason.clone(),
             uptime,
         });
@@ -217,44 +220,66 @@ impl Connection {
         closing: Option<BoxSocket>,
     ) -> Step {
         let error = Arc::new(error);
-        let failure = Failure::new(error.reason(), error.response());
-        let overruled =
-            self.context.overruled.take().or_else(|| self.context.protocol.classify(&failure));
-        let longest = self.backoff.max_delay();
-        let judgement = self.classifier.judge(&failure, overruled, longest, (self.context.wall)());
         self.context.members.failed(&error);
+        if let Break(reason) = self.judge(&error, request) {
+            return Break(reason);
+        }
+        match self.backoff.next() {
+            Some(delay) => Continue(self.wait_for_retry(delay.max(self.floor), error, closing)),
+            None => {
+                // What was due now is the last attempt that failed, retries included.
+                let attempts = self.backoff.attempt();
+                Break(CloseReason::RetriesExhausted { attempts, last: error })
+            }
+        }
+    }
+
+    /// Whether another attempt makes sense, and how long it has to wait at least.
+    fn judge(
+        &mut self,
+        error: &Arc<TransportError>,
+        request: Option<&Request>,
+    ) -> ControlFlow<CloseReason> {
+        let failure = Failure::new(error.reason(), error.response());
+        let context = &mut self.context;
+        let overruled = context.overruled.take().or_else(|| context.protocol.classify(&failure));
+        let longest = self.backoff.max_delay();
         self.floor = Duration::ZERO;
-        match judgement {
-            Judgement::Fatal => return Break(CloseReason::Fatal(error)),
-            Judgement::Unauthorized => return Break(CloseReason::Unauthorized(error)),
+        match self.classifier.judge(&failure, overruled, longest, (context.wall)()) {
+            Judgement::Fatal => Break(CloseReason::Fatal(Arc::clone(error))),
+            Judgement::Unauthorized => Break(CloseReason::Unauthorized(Arc::clone(error))),
             Judgement::Retry { floor, whole_host } => {
                 self.floor = floor;
                 if let Some(request) = request.filter(|_| whole_host) {
                     self.limiter.pause(&request.url().origin(), floor);
                 }
+                Continue(())
             }
         }
-        let Some(delay) = self.backoff.next() else {
-            // What was due now is the last attempt that failed, retries included.
-            let attempts = self.backoff.attempt();
-            return Break(CloseReason::RetriesExhausted { attempts, last: error });
-        };
-        let delay = delay.max(self.floor);
+    }
+
+    fn wait_for_retry(
+        &mut self,
+        delay: Duration,
+        error: Arc<TransportError>,
+        closing: Option<BoxSocket>,
+    ) -> State {
         let attempt = self.backoff.attempt();
+        let Link { id, lane, .. } = &self.context.link;
         tracing::warn!(
-            connection = %self.context.link.id, lane = ?self.context.link.lane, %error,
+            connection = %id, ?lane, %error,
             cause = error.cause(), "attempt {attempt} follows in {delay:.1?}",
         );
         self.context.metrics.retrying();
         self.events.push(|| Event::Retrying {
-            connection: self.context.link.id,
-            lane: self.context.link.lane.clone(),
+            connection: *id,
+            lane: lane.clone(),
             attempt,
             delay,
             error: Arc::clone(&error),
         });
         self.announce(Status::BackingOff { attempt, delay, error });
-        Continue(State::BackingOff { delay, closing })
+        State::BackingOff { delay, closing }
     }
 
     /// The names that a socket is wanted for now; waits while all of them have yet to wait. `None`
