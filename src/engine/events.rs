@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-use super::sync::{Mutex, register};
+use super::sync::{Mutex, register, take_wakers};
 
 const CAPACITY: usize = 1024;
 
@@ -49,7 +49,7 @@ impl<T: Clone> Log<T> {
             let old = if full { log.entries.pop_front() } else { None };
             log.entries.push_back(entry);
             log.next += 1;
-            (old, log.take_wakers())
+            (old, take_wakers(&mut log.wakers))
         };
         drop(old);
         wakers.into_iter().for_each(Waker::wake);
@@ -60,7 +60,7 @@ impl<T: Clone> Log<T> {
         let wakers = {
             let mut log = self.0.lock();
             log.closed = true;
-            log.take_wakers()
+            take_wakers(&mut log.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -102,12 +102,6 @@ impl<T: Clone> Log<T> {
         };
         drop(replaced);
         Poll::Pending
-    }
-}
-
-impl<T> Entries<T> {
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        self.wakers.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
     }
 }
 

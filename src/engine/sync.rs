@@ -110,7 +110,7 @@ impl<T: Clone> Watch<T> {
                 return;
             }
             watched.version += 1;
-            watched.take_wakers()
+            take_wakers(&mut watched.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -120,16 +120,15 @@ impl<T: Clone> Watch<T> {
         let wakers = {
             let mut watched = self.0.lock();
             watched.closed = true;
-            watched.take_wakers()
+            take_wakers(&mut watched.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-impl<T> Watched<T> {
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        self.wakers.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
-    }
+/// Takes all wakers out, to be woken without the lock.
+pub(super) fn take_wakers(wakers: &mut Slab<Option<Waker>>) -> Vec<Waker> {
+    wakers.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
 }
 
 /// One that follows a [`Watch`], from its present value on.
