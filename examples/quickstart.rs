@@ -1,8 +1,7 @@
-//! cargo run --release --example quickstart
-//! cargo run --release --example quickstart -- wss://stream.binance.com:9443/ws/ btcusdt@trade
-//!
-//! Four readers share two sockets, lose both, and are told. Needs no network: the exchange is
-//! wsmux's own, for tests. With arguments it reads a real venue, until Ctrl-C.
+//! `cargo run --release --example quickstart`: four readers share two sockets, lose both, and are
+//! told. Needs no network: the exchange is wsmux's own, for tests. With arguments it reads a real
+//! venue, until Ctrl-C:
+//! `cargo run --release --example quickstart -- wss://stream.binance.com:9443/ws/ btcusdt@trade`
 
 use std::{collections::BTreeSet, error::Error, pin::pin, process::ExitCode, time::Duration};
 
