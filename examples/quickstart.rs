@@ -1,6 +1,5 @@
 //! `cargo run --release --example quickstart`: four readers share two sockets, lose both, and are
-//! told. Needs no network: the exchange is wsmux's own, for tests. With arguments it reads a real
-//! venue, until Ctrl-C:
+//! told. Needs no network: the exchange is wsmux's own. With arguments, a real venue until Ctrl-C:
 //! `cargo run --release --example quickstart -- wss://stream.binance.com:9443/ws/ btcusdt@trade`
 
 use std::{collections::BTreeSet, error::Error, pin::pin, process::ExitCode, time::Duration};
@@ -69,6 +68,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 async fn read_venue(base: &str, names: &[String]) -> Result<ExitCode, Box<dyn Error>> {
+    tracing_subscriber::fmt().init(); // says why a venue cannot be reached
     let manager = WsManager::connect(base)?;
     let readers: Result<Vec<_>, _> = names.iter().map(|n| manager.subscribe::<Text>(n)).collect();
     let mut items = pin!(select_all(readers?).take_until(tokio::signal::ctrl_c()));
