@@ -1,6 +1,6 @@
-//! `cargo run --release --example trading_bot`: buys when the mean of the last 50 prices rises above
+//! `cargo run --release --example trading_bot`: buys when the mean of the last 50 prices rises over
 //! that of the last 200, and sells when it falls below. Prices from before a gap do not count. Runs
-//! on wsmux's own exchange until Ctrl-C, or `WSMUX_DEMO_SECONDS`, or with arguments on a real venue:
+//! on wsmux's own exchange until Ctrl-C or `WSMUX_DEMO_SECONDS`; with arguments, on a real venue:
 //! `cargo run --release --example trading_bot -- wss://stream.binance.com:9443/ws btcusdt@trade`
 
 use std::{collections::HashMap, collections::VecDeque, env, error::Error, pin::pin};
