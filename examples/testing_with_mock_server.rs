@@ -32,10 +32,10 @@ async fn prices_before_a_gap_do_not_count() {
     let mut prices = manager.subscribe("x").unwrap();
     let script = async {
         let peer = server.accept().await;
-        peer.send_all(["10.0".into(), "20.0".into()]).await;
+        peer.send_all(["10.0", "20.0"]).await;
         peer.reset();
         let peer = server.accept().await;
-        peer.send_all(["1.0".into(), "no price".into(), "3.0".into(), "4.0".into()]).await;
+        peer.send_all(["1.0", "no price", "3.0", "4.0"]).await;
     };
     let (rise, ()) = tokio::join!(rise(&mut prices), script);
     assert_eq!(rise, 3.0);

@@ -59,10 +59,7 @@ impl Peer {
     }
 
     /// Sends messages in as few writes as the kernel allows, and tells how many it took.
-    pub async fn send_all(
-        &self,
-        messages: impl IntoIterator<Item = impl Into<Message>>,
-    ) -> usize {
+    pub async fn send_all(&self, messages: impl IntoIterator<Item = impl Into<Message>>) -> usize {
         let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         self.write_counted(Encoded::messages(&messages), |_| ()).await
     }
