@@ -13,6 +13,10 @@ use crate::transport::{BoxSocket, Frame, TransportError};
 /// Frames handed to the socket between two flushes.
 const BURST: usize = 64;
 
+/// Bytes handed to the socket between two flushes, unless one frame has more: a socket takes only
+/// so much that is not flushed.
+const BURST_BYTES: usize = 1 << 20;
+
 /// Frames that may wait. A session that answers a hostile server must not fill the memory.
 const MAX_FRAMES: usize = 65_536;
 
@@ -60,12 +64,21 @@ impl Outbox {
             if self.frames.is_empty() {
                 return Ok(());
             }
-            let burst = self.frames.len().min(BURST);
-            for frame in self.frames.drain(..burst) {
+            for frame in self.frames.drain(..self.burst()) {
                 socket.start_send(frame)?;
             }
             self.flushing = true;
         }
+    }
+
+    /// How many frames to hand to the socket at once: at least one, where there is one.
+    fn burst(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |frame: &&Frame| {
+            bytes += len(frame);
+            bytes <= BURST_BYTES
+        };
+        self.frames.iter().take(BURST).take_while(fits).count().max(1)
     }
 
     /// Since when the kernel has taken nothing, while something waits.
@@ -76,5 +89,14 @@ impl Outbox {
     /// Whether more waits than ever should.
     pub(super) fn is_overfull(&self) -> bool {
         self.frames.len() > MAX_FRAMES
+    }
+}
+
+/// Length of a frame's payload.
+fn len(frame: &Frame) -> usize {
+    match frame {
+        Frame::Close(close) => close.as_ref().map_or(0, |(_, reason)| reason.len()),
+        Frame::Data(message) => message.len(),
+        Frame::Ping(payload) | Frame::Pong(payload) => payload.len(),
     }
 }
