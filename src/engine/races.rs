@@ -1,8 +1,8 @@
 //! The engine's races, explored by shuttle on the engine's own code.
 //!
-//! What is real here: the registry under its lock, seats, topics, readers and signals. What is
-//! played: the task of a connection, reduced to what it says to the registry and the topic. Each
-//! check has a broken twin, which it must reject.
+//! What is real here: the registry under its lock, seats, topics, subscriptions, signals, and the
+//! guard that ends a connection's task. What is played: the task itself, reduced to what it says to
+//! the registry and the topic. Each check has a broken twin, which it must reject.
 
 use std::env;
 use std::future::poll_fn;
@@ -15,6 +15,7 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use tokio::time::Instant;
 
+use super::connection::task::Running;
 use super::core::{Core, Parts};
 use super::defect::{Defect, with};
 use super::limiter::Limiter;
@@ -28,6 +29,7 @@ use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::Metrics;
 use crate::protocol::{Direct, DisconnectReason, Request, Response};
+use crate::stream::Subscription;
 use crate::transport::{BoxSocket, DynTransport, TransportError};
 
 /// Runs `check` under many schedules: at random, and by chosen preemptions.
@@ -63,8 +65,24 @@ impl DynTransport for NoTransport {
 #[derive(Clone)]
 struct Stage {
     core: Arc<Core>,
-    /// Sockets open now, to the one name that is played with.
-    sockets: Arc<AtomicUsize>,
+    sockets: Arc<Sockets>,
+}
+
+/// Sockets to the one name that is played with.
+#[derive(Default)]
+struct Sockets {
+    most: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Sockets {
+    fn open(&self) {
+        self.most.fetch_max(self.open.fetch_add(1, SeqCst) + 1, SeqCst);
+    }
+
+    fn close(&self) {
+        self.open.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Stage {
@@ -90,7 +108,8 @@ impl Stage {
         let reader = seat.read();
         if let Some(link) = link {
             let (core, sockets) = (Arc::downgrade(&self.core), Arc::clone(&self.sockets));
-            thread::spawn(move || play_connection(&core, &link, &sockets, lives));
+            let running = Running::new(&self.core, &link);
+            thread::spawn(move || play_connection(&core, &link, running, &sockets, lives));
         }
         Ok((seat, reader))
     }
@@ -101,29 +120,33 @@ impl Stage {
 }
 
 /// What a connection's task does, without a socket.
-fn play_connection(core: &Weak<Core>, link: &Link, sockets: &AtomicUsize, lives: Option<u32>) {
+fn play_connection(
+    core: &Weak<Core>,
+    link: &Link,
+    mut running: Running,
+    sockets: &Sockets,
+    lives: Option<u32>,
+) {
     let changes = || core.upgrade().and_then(|core| core.changes(link.id));
     let wait = || block_on(poll_fn(|cx| link.signal.poll_take(cx)));
-    let finish = || core.upgrade().into_iter().for_each(|core| core.finished(link.id, &link.lane));
+    let mut unused = || running.end(CloseReason::Unused, false, Duration::ZERO);
     let mut topics = Vec::new();
     loop {
         match changes() {
             Some(changes) => topics.extend(changes.into_iter().filter_map(|c| c.topic)),
-            None => return finish(),
+            None => return unused(),
         }
         if core.upgrade().is_some_and(|core| core.may_dial(link.id)) {
             break;
         }
         wait();
     }
-    assert_eq!(sockets.fetch_add(1, SeqCst), 0, "a second socket");
+    sockets.open();
     topics.drain(..).for_each(|topic| publish(&topic));
     for turn in 0.. {
         if lives == Some(turn) {
-            sockets.fetch_sub(1, SeqCst);
-            let reason = CloseReason::Aborted;
-            core.upgrade().into_iter().for_each(|core| core.abandon(link.id, &reason));
-            return finish();
+            sockets.close();
+            return; // As a task does that panics, or whose runtime goes away.
         }
         wait();
         match changes() {
@@ -134,8 +157,8 @@ fn play_connection(core: &Weak<Core>, link: &Link, sockets: &AtomicUsize, lives:
         }
     }
     thread::yield_now(); // The close handshake.
-    sockets.fetch_sub(1, SeqCst);
-    finish();
+    sockets.close();
+    unused();
 }
 
 fn publish(topic: &Arc<Topic>) {
@@ -168,15 +191,25 @@ fn a_name_left_and_wanted_at_once_has_one_live_socket() {
         let overall = block_on(poll_fn(|cx| overall.poll_changed(cx)));
         assert_eq!(overall, Some(crate::Overall::Disconnected));
         block_on(stage.core.all_finished()); // Every task hears that it is not wanted.
+        assert!(stage.sockets.most.load(SeqCst) <= 1, "a second socket");
     });
 }
 
 #[test]
-fn a_first_reader_is_served() {
+fn a_first_subscription_is_served() {
     explore_with_twins(&[Defect::ParkInTwoSteps], || {
         let stage = Stage::new(Duration::ZERO);
-        let (_seat, mut reader) = stage.subscribe(None).unwrap();
-        assert!(matches!(next(&mut reader), Some(Next::Message)));
+        let (seat, reader) = stage.subscribe(None).unwrap();
+        // One for the connection to serve; what is read is what came after the second joined.
+        let mut subscription = Subscription::<Message>::new(seat);
+        drop(reader);
+        let topic = Arc::clone(&stage.core.topic("x").unwrap());
+        let later = thread::spawn(move || publish(&topic));
+        assert_eq!(block_on(subscription.recv()).unwrap().unwrap(), "hello".into());
+        later.join().unwrap();
+        drop(subscription);
+        assert!(stage.is_empty());
+        block_on(stage.core.all_finished());
     });
 }
 

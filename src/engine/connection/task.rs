@@ -26,7 +26,7 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let task = runtime.spawn(async move {
         let mut running = running;
         let reason = connection.run().await;
-        running.end(&connection, reason);
+        running.end(reason, connection.was_stable, connection.floor);
     });
     core.running(id, task.abort_handle());
 }
@@ -62,7 +62,7 @@ impl Connection {
 
 /// A running connection. What must happen when it ends is done on drop, so that no reader waits for
 /// ever on a task that panicked or whose runtime is gone.
-struct Running {
+pub(crate) struct Running {
     core: Weak<Core>,
     floor: Duration,
     id: ConnectionId,
@@ -72,7 +72,7 @@ struct Running {
 }
 
 impl Running {
-    fn new(core: &Arc<Core>, link: &Link) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, link: &Link) -> Self {
         Self {
             core: Arc::downgrade(core),
             floor: Duration::ZERO,
@@ -83,9 +83,10 @@ impl Running {
         }
     }
 
-    fn end(&mut self, connection: &Connection, reason: CloseReason) {
-        self.floor = connection.floor;
-        self.was_stable = connection.was_stable;
+    /// The connection has ended in an orderly way. Without this, it was cut off.
+    pub(crate) fn end(&mut self, reason: CloseReason, was_stable: bool, floor: Duration) {
+        self.floor = floor;
+        self.was_stable = was_stable;
         self.reason = reason;
     }
 }
