@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, read_request};
 use super::conn::{Asked, Conn};
-use super::io::{Io, reset};
+use super::io::{Glance, Io, reset};
 use super::peer::Peer;
 use super::registry::Registry;
 use super::tasks::Tasks;
@@ -95,8 +95,12 @@ impl Shared {
         let counter = Arc::downgrade(&self.registry);
         let (conn, queues) = Conn::new(asked, self.registry.next_id(), counter);
         let work = Work::new(&conn, early, queues);
+        let glance = Glance::new(io.tcp());
         // Counted before the client can know of it.
-        self.registry.open(&conn).await;
+        if !self.registry.open(&conn, &glance).await {
+            return Ok(());
+        }
+        drop(glance);
         io.write_all(&rest).await?;
         io.flush().await?;
         match routed.1 {

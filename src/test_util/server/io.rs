@@ -60,7 +60,7 @@ impl Watch {
     /// Watches `tcp`, through a second handle that has a readiness of its own. Where there is none
     /// to be had, it sees nothing.
     pub(super) fn new(tcp: &TcpStream) -> Self {
-        Self(duplicate(tcp).ok())
+        Self(duplicate(tcp).and_then(TcpStream::from_std).ok())
     }
 
     /// Waits for the client's FIN or RST.
@@ -85,10 +85,29 @@ impl Watch {
     }
 }
 
-fn duplicate(tcp: &TcpStream) -> io::Result<TcpStream> {
+/// Looks at a stream past its owner, now and without waiting.
+#[derive(Debug)]
+pub(super) struct Glance(Option<std::net::TcpStream>);
+
+impl Glance {
+    /// Looks at `tcp`, through a second handle. Where there is none to be had, it sees nothing.
+    pub(super) fn new(tcp: &TcpStream) -> Self {
+        Self(duplicate(tcp).ok())
+    }
+
+    /// Whether the client has ended the stream, and nothing comes before that.
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.as_ref().is_some_and(|tcp| match tcp.peek(&mut [0]) {
+            Ok(bytes) => bytes == 0,
+            Err(e) => e.kind() != io::ErrorKind::WouldBlock,
+        })
+    }
+}
+
+fn duplicate(tcp: &TcpStream) -> io::Result<std::net::TcpStream> {
     #[cfg(unix)]
     let handle = std::os::fd::AsFd::as_fd(tcp).try_clone_to_owned()?;
     #[cfg(windows)]
     let handle = std::os::windows::io::AsSocket::as_socket(tcp).try_clone_to_owned()?;
-    TcpStream::from_std(handle.into())
+    Ok(handle.into())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::conn::{Conn, Counter};
+use super::io::Glance;
 use super::watched::Watched;
 
 /// How many dials are remembered, and how many sockets wait for `accept`.
@@ -49,8 +50,9 @@ impl Registry {
         })
     }
 
-    /// Counts a socket as open.
-    pub(super) async fn open(&self, conn: &Arc<Conn>) {
+    /// Counts a socket as open, and tells whether it is: a client that has given up meanwhile may
+    /// have another by now.
+    pub(super) async fn open(&self, conn: &Arc<Conn>, glance: &Glance) -> bool {
         let Tally { open, max } = self.tally(&conn.path);
         if open > 0 && open == max {
             // It would be a new maximum. A client may have dropped a socket just before it dialled
@@ -60,11 +62,15 @@ impl Registry {
             }
         }
         self.0.change(|inner| {
+            if glance.is_gone() {
+                return false;
+            }
             inner.open.insert(conn.id, Arc::clone(conn));
             let tally = inner.tallies.entry(conn.path.clone()).or_default();
             tally.open += 1;
             tally.max = tally.max.max(tally.open);
-        });
+            true
+        })
     }
 
     /// Has a socket wait for [`Self::accept`].
