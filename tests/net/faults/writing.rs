@@ -4,7 +4,7 @@ use wsmux::protocol::{Cx, Dial, DialError, Direct, Lane, Protocol, Request, Sess
 use wsmux::test_util::MockServer;
 use wsmux::{Config, DisconnectReason, InvalidName, Message, StreamName};
 
-use crate::{MS, Net, builder, config, direct, gap, message, within};
+use crate::{HOUR, MS, Net, builder, config, direct, gap, message, within};
 
 /// Answers each message with `count` messages of `len` bytes.
 struct Chatty {
@@ -59,14 +59,27 @@ async fn a_server_that_reads_nothing_is_left_after_the_write_timeout() {
         peer.stall();
         assert!(peer.send("go").await);
         assert_eq!(message(&mut stream).await, "go".into());
-        assert!(peer.send("reading goes on").await);
-        assert_eq!(message(&mut stream).await, "reading goes on".into());
         net.accept().await;
         assert_eq!(gap(&mut stream).await, DisconnectReason::WriteTimeout, "{count} of {len}");
         peer.fin();
         drop(stream);
         net.leaves_nothing().await;
     }
+}
+
+#[tokio::test]
+async fn reading_goes_on_beside_a_write_that_is_stuck_and_leaving_waits_for_neither() {
+    let net = chatty(config().write_timeout(HOUR).close_timeout(HOUR), 64, 1 << 20).await;
+    let mut stream = net.subscribe();
+    let peer = net.accept().await;
+    peer.stall();
+    for n in 0..100 {
+        assert!(peer.send(n.to_string()).await);
+        assert_eq!(message(&mut stream).await, n.to_string().into());
+    }
+    drop(stream);
+    peer.fin();
+    net.leaves_nothing().await;
 }
 
 #[tokio::test]
