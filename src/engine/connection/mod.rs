@@ -23,6 +23,7 @@ pub(crate) mod task;
 use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{self, Instant};
@@ -145,7 +146,9 @@ impl Connection {
         };
         let step = match dialled {
             Ok(opened) => Continue(self.open(opened, &request, attempt)),
-            Err(e) => self.retry(e, Some(&request), None),
+            Err(e) => self
+                .retry(e, Some(&request))
+                .map_continue(|delay| State::BackingOff { delay, closing: None }),
         };
         drop(permit); // Not before a pause of the host is known to whoever is next.
         step
@@ -189,7 +192,15 @@ impl Connection {
                 self.context.members.break_off(heard_at, error.reason());
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
-                self.retry(error, Some(&host), closing)
+                match self.retry(error, Some(&host)) {
+                    Continue(delay) => Continue(State::BackingOff { delay, closing }),
+                    Break(reason) => {
+                        if let Some(socket) = closing {
+                            part(socket).await;
+                        }
+                        Break(reason)
+                    }
+                }
             }
             Ended::Unwanted => {
                 if let Some(socket) = open.into_socket() {
@@ -212,20 +223,19 @@ impl Connection {
         });
     }
 
-    /// What is to be done about a failure: wait and try again, or give up.
+    /// What is to be done about a failure: wait so long and try again, or give up.
     fn retry(
         &mut self,
         error: TransportError,
         request: Option<&Request>,
-        closing: Option<BoxSocket>,
-    ) -> Step {
+    ) -> ControlFlow<CloseReason, Duration> {
         let error = Arc::new(error);
         self.context.members.failed(&error);
         if let Break(reason) = self.judge(&error, request) {
             return Break(reason);
         }
         match self.backoff.next() {
-            Some(delay) => Continue(self.wait_for_retry(delay.max(self.floor), error, closing)),
+            Some(delay) => Continue(self.announce_retry(delay.max(self.floor), error)),
             None => {
                 // What was due now is the last attempt that failed, retries included.
                 let attempts = self.backoff.attempt();
@@ -258,12 +268,7 @@ impl Connection {
         }
     }
 
-    fn wait_for_retry(
-        &mut self,
-        delay: Duration,
-        error: Arc<TransportError>,
-        closing: Option<BoxSocket>,
-    ) -> State {
+    fn announce_retry(&mut self, delay: Duration, error: Arc<TransportError>) -> Duration {
         let attempt = self.backoff.attempt();
         let Link { id, lane, .. } = &self.context.link;
         tracing::warn!(
@@ -279,7 +284,7 @@ impl Connection {
             error: Arc::clone(&error),
         });
         self.announce(Status::BackingOff { attempt, delay, error });
-        State::BackingOff { delay, closing }
+        delay
     }
 
     /// The names that a socket is wanted for now; waits while all of them have yet to wait. `None`
@@ -360,4 +365,13 @@ async fn dial_once(
 async fn close(mut socket: BoxSocket, within: Duration) {
     let closed = poll_fn(|cx| socket.poll_close(cx));
     let _ = time::timeout(within, closed).await;
+}
+
+/// Sends a close frame as far as that can be done at once: no reader is to wait for the answer.
+async fn part(mut socket: BoxSocket) {
+    poll_fn(|cx| {
+        let _ = socket.poll_close(cx);
+        Poll::Ready(())
+    })
+    .await;
 }
