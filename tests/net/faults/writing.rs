@@ -1,6 +1,6 @@
 //! Writing to a server that takes its time, or nothing at all.
 
-use wsmux::protocol::{Cx, Dial, DialError, Direct, Lane, Protocol, Request, Session, To};
+use wsmux::protocol::{Cx, Dial, DialError, Direct, Lane, Protocol, Request, Session, To, Verdict};
 use wsmux::test_util::MockServer;
 use wsmux::{Config, DisconnectReason, InvalidName, Message, StreamName};
 
@@ -94,6 +94,50 @@ async fn a_server_that_reads_gets_all_however_much_it_is() {
             assert_eq!(answer.len(), len);
         }
         assert_eq!(message(&mut stream).await, "go".into());
+        drop(stream);
+        net.leaves_nothing().await;
+    }
+}
+
+/// Gives up at the first message, and says so with this verdict.
+struct Quitter(Direct, Verdict);
+
+struct Quits(Verdict);
+
+impl Protocol for Quitter {
+    fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName> {
+        self.0.lane(name)
+    }
+
+    fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError> {
+        self.0.request(dial)
+    }
+
+    fn session(&self, _: &Dial<'_>) -> Box<dyn Session> {
+        Box::new(Quits(self.1))
+    }
+}
+
+impl Session for Quits {
+    fn join(&mut self, _: &[StreamName], _: &mut Cx<'_>) {}
+
+    fn leave(&mut self, _: &[StreamName], _: &mut Cx<'_>) {}
+
+    fn receive(&mut self, _: &Message, cx: &mut Cx<'_>) {
+        cx.failed(self.0, "enough");
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_gives_a_socket_up_closes_it_in_good_form() {
+    for verdict in [Verdict::RetryAfter(HOUR), Verdict::NewToken, Verdict::Fatal] {
+        let server = MockServer::start().await.unwrap();
+        let manager = builder(Quitter(direct(&server), verdict), config());
+        let net = Net::of(server, manager);
+        let stream = net.subscribe();
+        let peer = net.accept().await;
+        assert!(peer.send("go").await);
+        assert_eq!(within(peer.recv_close()).await, Some(Some((1000, "".into()))), "{verdict:?}");
         drop(stream);
         net.leaves_nothing().await;
     }
