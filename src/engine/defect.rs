@@ -23,25 +23,25 @@ pub(crate) enum Defect {
 }
 
 /// Whether the mistake is made.
-#[cfg(not(wsmux_shuttle))]
+#[cfg(not(any(test, wsmux_shuttle)))]
 #[inline(always)]
 pub(crate) const fn seeded(_: Defect) -> bool {
     false
 }
 
-#[cfg(wsmux_shuttle)]
+#[cfg(any(test, wsmux_shuttle))]
 pub(crate) use chosen::seeded;
-#[cfg(all(test, wsmux_shuttle))]
+#[cfg(test)]
 pub(crate) use chosen::with;
 
-#[cfg(wsmux_shuttle)]
+#[cfg(any(test, wsmux_shuttle))]
 mod chosen {
     use std::cell::Cell;
 
     use super::Defect;
 
     thread_local! {
-        // Shuttle runs all threads of a test on the test's own.
+        // A test has a thread of its own, and shuttle runs all threads of a test on that one.
         static CHOSEN: Cell<Option<Defect>> = const { Cell::new(None) };
     }
 

@@ -645,3 +645,6 @@ impl Listed {
         }
     }
 }
+
+#[cfg(all(test, not(wsmux_shuttle)))]
+mod tests;

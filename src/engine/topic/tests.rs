@@ -1,10 +1,13 @@
 //! What readers get, against a naive model and case by case.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use futures::task::{ArcWake, waker};
 use proptest::prelude::*;
 
+use super::ring::MAX_NOTICES;
 use super::*;
 use crate::config::Config;
 

@@ -1,0 +1,218 @@
+//! The registry's invariants, after each step of programs made at random.
+//!
+//! The connections are played: each looks for changes, dials if it may, ends by itself or when it
+//! is not wanted.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+use crate::config::Limits;
+use crate::engine::defect::with;
+use crate::observe::Metrics;
+
+const LINGER: Duration = Duration::from_secs(30);
+const CAPACITY: usize = 2;
+const MAX: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Abandon(usize),
+    Finish(usize),
+    Join { name: u8, lease: bool },
+    Leave(usize),
+    Look(usize),
+    Sweep,
+    SweepIdle,
+    Wait(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        1 => any::<usize>().prop_map(Op::Abandon),
+        3 => any::<usize>().prop_map(Op::Finish),
+        6 => (0..8_u8, any::<bool>()).prop_map(|(name, lease)| Op::Join { name, lease }),
+        5 => any::<usize>().prop_map(Op::Leave),
+        5 => any::<usize>().prop_map(Op::Look),
+        1 => Just(Op::Sweep),
+        1 => Just(Op::SweepIdle),
+        2 => (1..40_u64).prop_map(Op::Wait),
+    ]
+}
+
+/// The registry, and what the world around it knows.
+struct World {
+    /// Connections whose tasks run, with what they carry as far as they have heard.
+    links: Vec<(Link, HashMap<StreamName, Arc<Topic>>)>,
+    metrics: Arc<Metrics>,
+    now: Instant,
+    registry: Registry,
+    seats: Vec<(Arc<Topic>, Kind)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = Limits { max_connections: MAX, ..Limits::default() };
+        let config = Config::default().limits(limits).linger(LINGER);
+        let registry = Registry::new(&config);
+        let (links, seats) = (Vec::new(), Vec::new());
+        Self { links, metrics: Arc::default(), now: Instant::now(), registry, seats }
+    }
+
+    fn run(&mut self, op: &Op) {
+        match *op {
+            Op::Abandon(which) => self.abandon(which),
+            Op::Finish(which) => self.finish(which),
+            Op::Join { name, lease } => self.join(name, lease),
+            Op::Leave(which) if !self.seats.is_empty() => {
+                let (topic, kind) = self.seats.swap_remove(which % self.seats.len());
+                self.registry.leave(&topic, kind, self.now);
+            }
+            Op::Leave(_) => {}
+            Op::Look(which) => self.look(which),
+            Op::Sweep => while self.registry.sweep(self.now) {},
+            Op::SweepIdle => while self.registry.sweep_idle(self.now - LINGER / 2) {},
+            Op::Wait(seconds) => self.now += Duration::from_secs(seconds),
+        }
+        for (topic, reason) in self.registry.leftovers().done() {
+            reason.into_iter().for_each(|reason| topic.close(reason));
+        }
+        self.check();
+    }
+
+    fn join(&mut self, name: u8, lease: bool) {
+        let lane = Lane::new(if name < 4 { "low" } else { "high" });
+        let name = StreamName::try_from(&*format!("s{name}")).unwrap();
+        let kind = if lease { Kind::Lease } else { Kind::Reader };
+        let (can_open, capacity, now) = (true, CAPACITY, self.now);
+        let asked = Asked { can_open, capacity, kind, lane: &lane, name: &name, now };
+        let settings = Config::default().linger(LINGER).stream();
+        let open = || Arc::new(Topic::new(name.clone(), settings, Arc::clone(&self.metrics)));
+        match self.registry.join(&asked, open) {
+            Ok((topic, link)) => {
+                assert!(!topic.is_closed(), "a seat on a closed topic");
+                self.seats.push((topic, kind));
+                self.links.extend(link.map(|link| (link, HashMap::new())));
+            }
+            Err(e) => assert_eq!(e, SubscribeError::ConnectionLimit { max: MAX }),
+        }
+    }
+
+    /// A connection looks at what has changed, and dials if it may.
+    fn look(&mut self, which: usize) {
+        if self.links.is_empty() {
+            return;
+        }
+        let which = which % self.links.len();
+        let (link, carried) = &mut self.links[which];
+        let Some(changes) = self.registry.changes(link.id, self.now) else { return };
+        for change in changes {
+            match change.topic {
+                Some(topic) => carried.insert(change.name, topic),
+                None => carried.remove(&change.name),
+            };
+        }
+        if self.registry.may_dial(link.id) {
+            self.registry.opened(link.id, true);
+        }
+    }
+
+    /// A connection ends by itself.
+    fn abandon(&mut self, which: usize) {
+        if self.links.is_empty() {
+            return;
+        }
+        let (link, _) = self.links.swap_remove(which % self.links.len());
+        self.registry.failed(&link.lane, false, Duration::ZERO, self.now);
+        while self.registry.abandon(link.id, 1, &CloseReason::Aborted) {}
+        self.registry.finished(link.id, &link.lane);
+    }
+
+    /// The task of a connection that is not wanted any more ends.
+    fn finish(&mut self, which: usize) {
+        let gone = |(link, _): &&(Link, _)| !self.registry.connections.contains_key(&link.id);
+        let gone: Vec<_> = self.links.iter().filter(gone).map(|(link, _)| link.id).collect();
+        if let Some(&id) = gone.get(which % gone.len().max(1)) {
+            let at = self.links.iter().position(|(link, _)| link.id == id).unwrap();
+            let (link, _) = self.links.swap_remove(at);
+            self.registry.finished(id, &link.lane);
+        }
+    }
+
+    fn check(&self) {
+        let registry = &self.registry;
+        assert_eq!(registry.by_name.len(), registry.topics.len());
+        for (key, entry) in &registry.topics {
+            let handle = &registry.connections[&entry.connection];
+            assert!(handle.names.contains(&key), "1. carried by its connection");
+            let seated = |kind| {
+                let seats =
+                    self.seats.iter().filter(|(t, k)| Arc::ptr_eq(t, &entry.topic) && *k == kind);
+                seats.count()
+            };
+            assert_eq!((entry.readers, entry.leases), (seated(Kind::Reader), seated(Kind::Lease)));
+            let is_idle = entry.readers + entry.leases == 0;
+            assert_eq!(entry.idle.is_some(), is_idle, "3. idle and due");
+        }
+        let idle = registry.topics.iter().filter(|(_, entry)| entry.idle.is_some()).count();
+        assert_eq!((registry.idle.len(), registry.due.len()), (idle, idle), "3. idle and due");
+        for (id, handle) in &registry.connections {
+            assert!(!handle.names.is_empty(), "1. carries something");
+            assert!(handle.names.len() <= CAPACITY, "not above its capacity");
+            let crossing = &registry.lanes[&handle.lane];
+            assert!(!crossing.closing.contains(id), "2. live or closing, not both");
+            assert_eq!(crossing.roomy.contains(id), handle.names.len() < CAPACITY);
+            let spare = handle.names.iter().all(|&key| registry.topics[key].idle.is_some());
+            assert_eq!(handle.idle_rank.is_some(), spare, "spare while all are idle");
+        }
+        assert!(registry.connections.len() <= MAX && registry.slots.held.len() <= MAX, "4. slots");
+        let open = registry.connections.values().filter(|handle| handle.is_open).count();
+        assert_eq!(registry.open, open);
+    }
+}
+
+/// Runs a program, and checks that nothing is left once all have gone.
+fn run(ops: &[Op]) {
+    let mut world = World::new();
+    ops.iter().for_each(|op| world.run(op));
+    while !world.seats.is_empty() {
+        world.run(&Op::Leave(0));
+    }
+    world.run(&Op::Wait(LINGER.as_secs()));
+    world.run(&Op::Sweep);
+    for _ in 0..world.links.len() {
+        world.run(&Op::Finish(0));
+    }
+    let Registry { connections, lanes, slots, spare, tasks, topics, .. } = &world.registry;
+    assert!(topics.is_empty() && connections.is_empty() && tasks.is_empty());
+    assert!(lanes.is_empty() && spare.is_empty());
+    assert!(slots.held.is_empty() && slots.queue.is_empty());
+}
+
+/// Whether every program goes well, with the mistake made.
+fn all_goes_well(defect: Option<Defect>) -> bool {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new(config);
+    let programs = proptest::collection::vec(op(), 1..120);
+    let outcome = runner.run(&programs, |ops| {
+        with(defect, || run(&ops));
+        Ok(())
+    });
+    with(None, || ()); // A mistake that was noticed ended in a panic.
+    if defect.is_none() {
+        outcome.as_ref().map_err(ToString::to_string).unwrap();
+    }
+    outcome.is_ok()
+}
+
+#[test]
+fn every_invariant_holds_after_each_step() {
+    assert!(all_goes_well(None));
+}
+
+#[test]
+fn a_registry_that_makes_a_mistake_is_found_out() {
+    for defect in [Defect::EndIsKept, Defect::LeaveByName, Defect::SitsOnDueTopic] {
+        assert!(!all_goes_well(Some(defect)), "{defect:?} went unnoticed");
+    }
+}

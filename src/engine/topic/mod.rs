@@ -1,0 +1,323 @@
+//! One stream's messages on their way to its readers.
+//!
+//! A topic keeps the latest messages in a ring of batches, and its notices (gaps, the end) beside
+//! the ring, each at its place. The connection publishes; each reader has a cursor and walks along
+//! at its own pace. A reader takes the lock once per batch, not per message, and the publisher
+//! wakes whoever is parked once per batch.
+//!
+//! # Invariants
+//!
+//! 1. A reader gets each message from its joining on, in order and once, or a gap in its place.
+//! 2. The ring holds the messages `first .. next`: at most `buffer` of them and at most
+//!    `buffer_bytes` bytes, but always the latest; and none that all readers have taken. So a reader
+//!    costs the topic nothing, and a stuck one nobody.
+//! 3. A notice stands between two batches. Lag never overwrites one: notices that fall into one lag
+//!    come as one behind it, and `missed` counts messages only.
+//! 4. A reader is told of a break if and only if it was there before it.
+//! 5. A topic's end comes last, once per reader, whenever the reader comes to it.
+
+mod ring;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::time::Instant;
+
+use self::ring::{Break, Cursor, Facts, Notice, Parked, Ring, merged};
+use super::defect::{Defect, seeded};
+use super::sync::{Mutex, Watch, register};
+use crate::batch::{Batch, Entry};
+use crate::config::StreamConfig;
+use crate::error::{CloseReason, Gap};
+use crate::message::Message;
+use crate::name::StreamName;
+use crate::observe::{Metrics, Status};
+use crate::protocol::DisconnectReason;
+use crate::transport::TransportError;
+
+/// One stream. Its identity is its `Arc`'s: a stream closed and opened again is another topic.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    metrics: Arc<Metrics>,
+    pub(crate) name: StreamName,
+    ring: Mutex<Ring>,
+    pub(crate) settings: StreamConfig,
+    status: Arc<Watch<Status>>,
+}
+
+impl Topic {
+    pub(crate) fn new(name: StreamName, settings: StreamConfig, metrics: Arc<Metrics>) -> Self {
+        let status = Arc::new(Watch::new(Status::Connecting { attempt: 1 }));
+        Self { metrics, name, ring: Mutex::new(Ring::new()), settings, status }
+    }
+
+    /// A reader of everything that is published from now on.
+    pub(crate) fn read(self: &Arc<Self>) -> Reader {
+        let mut ring = self.ring.lock();
+        let (cursor, number) = (ring.next, ring.next_reader);
+        ring.next_reader += 1;
+        let at = Arc::new(AtomicU64::new(cursor));
+        let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
+        let notice = ring.notices_end();
+        drop(ring);
+        Reader {
+            at,
+            batch: None,
+            cursor,
+            ended: false,
+            notice,
+            number,
+            pending: None,
+            place,
+            topic: Arc::clone(self),
+        }
+    }
+
+    /// Appends messages that arrived together, in order. `woken` is empty before and after.
+    pub(crate) fn publish(&self, messages: Vec<Message>, now: Instant, woken: &mut Vec<Waker>) {
+        let evicted = {
+            let mut ring = self.ring.lock();
+            let evicted = ring.push(messages, now, &self.settings);
+            ring.take_wakers(woken);
+            evicted
+        };
+        drop(evicted);
+        woken.drain(..).for_each(Waker::wake);
+    }
+
+    /// The stream lost its source, which was last heard at `since`.
+    pub(crate) fn break_off(&self, since: Instant, reason: DisconnectReason) {
+        let mut ring = self.ring.lock();
+        let below = ring.next_reader;
+        ring.facts.joined_at = None;
+        ring.broken.get_or_insert(Break { below, reason, since });
+    }
+
+    /// The stream is joined: what is published next follows a gap if there was a break.
+    pub(crate) fn joined(&self, now: Instant, attempt: u32) {
+        let mended = {
+            let mut ring = self.ring.lock();
+            ring.facts.joined_at = Some(now);
+            ring.facts.attempt = attempt;
+            ring.broken.take()
+        };
+        if let Some(Break { below, reason, since }) = mended {
+            let down_for = now.saturating_duration_since(since);
+            self.metrics.reconnected(down_for);
+            self.notice(Gap::Reconnected { down_for, reason }, Some(below));
+        }
+        self.set_status(Status::Open);
+    }
+
+    /// The feed itself skipped messages here.
+    pub(crate) fn skipped(&self, missed: Option<u64>) {
+        self.notice(Gap::Sequence { missed }, None);
+    }
+
+    /// Tells of `gap` the readers below a number: by default, all that there are.
+    fn notice(&self, gap: Gap, below: Option<u64>) {
+        self.metrics.gap(&gap);
+        let mut woken = Vec::new();
+        let evicted = {
+            let mut ring = self.ring.lock();
+            ring.facts.gaps += 1;
+            let (at, below) = (ring.next, below.unwrap_or(ring.next_reader));
+            if !ring.readers.is_empty() {
+                ring.notices.push_back(Notice { at, gap, below });
+            }
+            ring.take_wakers(&mut woken);
+            ring.trim(&self.settings)
+        };
+        drop(evicted);
+        woken.drain(..).for_each(Waker::wake);
+    }
+
+    /// Ends the stream for all its readers. The first reason stands.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let mut woken = Vec::new();
+        {
+            let mut ring = self.ring.lock();
+            if ring.closed.is_some() {
+                return;
+            }
+            ring.closed = Some(reason.clone());
+            ring.facts.joined_at = None;
+            ring.take_wakers(&mut woken);
+        }
+        self.metrics.stream_closed(&reason);
+        self.set_status(Status::Closed(reason));
+        self.status.close();
+        woken.drain(..).for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ring.lock().closed.is_some()
+    }
+
+    /// Records why the stream lost its source or could not get one.
+    pub(crate) fn failed(&self, error: Arc<TransportError>) {
+        let old = self.ring.lock().facts.last_error.replace(error);
+        drop(old);
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        if let Status::Connecting { attempt } = status {
+            self.ring.lock().facts.attempt = attempt;
+        }
+        let mut status = Some(status);
+        self.status.update(|slot| {
+            if slot.is_closed() {
+                return false; // The end is the end.
+            }
+            if let Some(status) = &mut status {
+                std::mem::swap(slot, status);
+            }
+            true
+        });
+    }
+
+    pub(crate) fn status(&self) -> &Arc<Watch<Status>> {
+        &self.status
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        let ring = self.ring.lock();
+        let slowest = ring.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
+        let lag = slowest.map_or(0, |at| ring.next.saturating_sub(at));
+        Facts { lag, ..ring.facts.clone() }
+    }
+}
+
+/// One reader of a topic. Dropping it frees its place.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// The cursor, for others to see.
+    at: Arc<AtomicU64>,
+    /// The batch that `cursor` is in.
+    batch: Option<Arc<Batch>>,
+    cursor: u64,
+    ended: bool,
+    /// Index of the first notice not met yet.
+    notice: u64,
+    number: u64,
+    /// What comes before anything else: the breaks within a lag.
+    pending: Option<Gap>,
+    place: usize,
+    topic: Arc<Topic>,
+}
+
+/// What a reader comes to next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The stream is over.
+    Closed(CloseReason),
+    Gap(Gap),
+    /// [`Reader::take`] has it.
+    Message,
+}
+
+impl Reader {
+    /// What comes next; `None` after the end.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.batch.as_ref().is_some_and(|batch| self.cursor < batch.end()) {
+            return Poll::Ready(Some(Next::Message));
+        }
+        let old = self.batch.take();
+        drop(old);
+        // Once per batch, so that a reader that always finds one lets other tasks run.
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let next = ready!(self.poll_refill(cx));
+        coop.made_progress();
+        Poll::Ready(Some(next))
+    }
+
+    fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Some(gap) = self.pending.take() {
+            return Poll::Ready(Next::Gap(gap));
+        }
+        let topic = Arc::clone(&self.topic);
+        let replaced = {
+            let mut ring = topic.ring.lock();
+            if let Some(next) = self.advance(&mut ring) {
+                drop(ring);
+                if let Next::Gap(gap @ Gap::Lagged { .. }) = &next {
+                    topic.metrics.gap(gap);
+                }
+                return Poll::Ready(next);
+            }
+            if seeded(Defect::ParkInTwoSteps) {
+                drop(ring);
+                ring = topic.ring.lock();
+            }
+            register(&mut ring.readers[self.place].waker, cx)
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Steps to what comes next, if there is anything.
+    fn advance(&mut self, ring: &mut Ring) -> Option<Next> {
+        let mut place = Cursor { notice: &mut self.notice, number: self.number };
+        if let Some(gap) = ring.next_notice(&mut place, self.cursor) {
+            return Some(Next::Gap(gap));
+        }
+        if self.cursor < ring.first {
+            let missed = ring.first - self.cursor;
+            self.cursor = ring.first;
+            self.at.store(self.cursor, Relaxed);
+            ring.facts.lagged += missed;
+            while let Some(gap) = ring.next_notice(&mut place, ring.first) {
+                self.pending = Some(match self.pending.take() {
+                    Some(earlier) => merged(earlier, gap),
+                    None => gap,
+                });
+            }
+            return Some(Next::Gap(Gap::Lagged { missed }));
+        }
+        if let Some(batch) = ring.batch_at(self.cursor) {
+            self.batch = Some(Arc::clone(batch));
+            return Some(Next::Message);
+        }
+        let reason = ring.closed.clone()?;
+        self.ended = true;
+        Some(Next::Closed(reason))
+    }
+
+    /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
+    pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let batch = self.batch.as_ref()?;
+        let entry = Entry::new(batch, (self.cursor - batch.first) as usize);
+        self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
+        self.at.store(self.cursor, Relaxed);
+        Some(read(&entry))
+    }
+
+    /// Whether the end has been met.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How many messages are published that this reader has not come to.
+    pub(crate) fn lag(&self) -> u64 {
+        self.topic.ring.lock().next - self.cursor
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let (parked, evicted) = {
+            let mut ring = self.topic.ring.lock();
+            let parked = ring.readers.remove(self.place);
+            (parked, ring.trim(&self.topic.settings))
+        };
+        drop((parked, evicted));
+    }
+}
+
+#[cfg(all(test, not(wsmux_shuttle)))]
+mod tests;

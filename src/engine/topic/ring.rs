@@ -1,0 +1,239 @@
+//! What a topic keeps: its latest messages, and its notices beside them.
+//!
+//! The invariants are those of the topic; this file holds the second and the third.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::config::StreamConfig;
+use crate::error::{CloseReason, Gap};
+use crate::message::Message;
+use crate::protocol::DisconnectReason;
+use crate::transport::TransportError;
+
+/// Notices kept for readers that have not come to them. More are merged, see [`Ring::trim`].
+pub(super) const MAX_NOTICES: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    pub(super) batches: VecDeque<Arc<Batch>>,
+    /// Position of the oldest message kept, and of the next to come.
+    pub(super) first: u64,
+    pub(super) next: u64,
+    /// Bytes of the messages `first .. next`.
+    pub(super) bytes: usize,
+    pub(super) notices: VecDeque<Notice>,
+    /// How many notices were removed from the front of `notices`.
+    pub(super) notices_gone: u64,
+    /// The break that no join has mended yet.
+    pub(super) broken: Option<Break>,
+    pub(super) closed: Option<CloseReason>,
+    pub(super) readers: Slab<Parked>,
+    /// The number of the next reader to join.
+    pub(super) next_reader: u64,
+    pub(super) facts: Facts,
+}
+
+/// What [`StreamInfo`](crate::StreamInfo) tells of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) attempt: u32,
+    pub(crate) bytes: u64,
+    pub(crate) gaps: u64,
+    pub(crate) joined_at: Option<Instant>,
+    pub(crate) lag: u64,
+    pub(crate) lagged: u64,
+    pub(crate) last_error: Option<Arc<TransportError>>,
+    pub(crate) last_message: Option<Instant>,
+    pub(crate) messages: u64,
+}
+
+impl Facts {
+    pub(super) fn new() -> Self {
+        Self {
+            attempt: 1,
+            bytes: 0,
+            gaps: 0,
+            joined_at: None,
+            lag: 0,
+            lagged: 0,
+            last_error: None,
+            last_message: None,
+            messages: 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Notice {
+    /// Position of the message that it stands before.
+    pub(super) at: u64,
+    pub(super) gap: Gap,
+    /// Readers of this number and above have joined after what it tells of.
+    pub(super) below: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Break {
+    pub(super) below: u64,
+    pub(super) reason: DisconnectReason,
+    pub(super) since: Instant,
+}
+
+/// What a topic knows of a reader.
+#[derive(Debug)]
+pub(super) struct Parked {
+    /// The reader's cursor, as far as it has told.
+    pub(super) at: Arc<AtomicU64>,
+    pub(super) waker: Option<Waker>,
+}
+
+impl Ring {
+    pub(super) fn new() -> Self {
+        Self {
+            batches: VecDeque::new(),
+            first: 0,
+            next: 0,
+            bytes: 0,
+            notices: VecDeque::new(),
+            notices_gone: 0,
+            broken: None,
+            closed: None,
+            readers: Slab::new(),
+            next_reader: 0,
+            facts: Facts::new(),
+        }
+    }
+
+    /// Appends a batch, and returns what fell out of the ring, to be dropped without the lock.
+    pub(super) fn push(
+        &mut self,
+        messages: Vec<Message>,
+        now: Instant,
+        settings: &StreamConfig,
+    ) -> Evicted {
+        let bytes: usize = messages.iter().map(Message::len).sum();
+        let batch = Batch::new(self.next, messages, now);
+        self.facts.messages += batch.messages.len() as u64;
+        self.facts.bytes += bytes as u64;
+        self.facts.last_message = Some(now);
+        self.next = batch.end();
+        self.bytes += bytes;
+        self.batches.push_back(Arc::new(batch));
+        self.trim(settings)
+    }
+
+    /// Keeps the ring within its bounds.
+    pub(super) fn trim(&mut self, settings: &StreamConfig) -> Evicted {
+        let mut evicted = Vec::new();
+        if self.readers.is_empty() {
+            self.forget_all(&mut evicted);
+            return evicted;
+        }
+        while self.notices.len() > MAX_NOTICES {
+            self.merge_oldest_notices(&mut evicted);
+        }
+        let oldest = self.next.saturating_sub(settings.buffer as u64);
+        // What all have taken goes too: it would only keep the buffers it was read into from reuse.
+        let taken = self.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
+        self.evict_to(oldest.max(taken.unwrap_or(0)), &mut evicted);
+        while self.bytes > settings.buffer_bytes && self.first + 1 < self.next {
+            self.evict_to(self.first + 1, &mut evicted);
+        }
+        evicted
+    }
+
+    /// With nobody to read it, nothing is kept.
+    pub(super) fn forget_all(&mut self, evicted: &mut Evicted) {
+        evicted.extend(self.batches.drain(..));
+        self.notices_gone = self.notices_end();
+        self.notices.clear();
+        self.first = self.next;
+        self.bytes = 0;
+    }
+
+    /// Lets go of messages before `position`.
+    pub(super) fn evict_to(&mut self, position: u64, evicted: &mut Evicted) {
+        while self.first < position {
+            let Some(batch) = self.batches.front() else { return };
+            let end = batch.end().min(position);
+            let range = (self.first - batch.first) as usize..(end - batch.first) as usize;
+            self.bytes -= batch.messages[range].iter().map(Message::len).sum::<usize>();
+            self.first = end;
+            if end == batch.end() {
+                evicted.extend(self.batches.pop_front());
+            }
+        }
+    }
+
+    /// Makes one notice of the oldest two. The messages between them go too, so that a reader that
+    /// has come to neither lags over both, and finds what is left of them in its place.
+    pub(super) fn merge_oldest_notices(&mut self, evicted: &mut Evicted) {
+        let Some(oldest) = self.notices.pop_front() else { return };
+        self.notices_gone += 1;
+        if let Some(next) = self.notices.front_mut() {
+            next.gap = merged(oldest.gap, next.gap.clone());
+            next.below = next.below.max(oldest.below);
+            let at = next.at;
+            self.evict_to(at, evicted);
+        }
+    }
+
+    /// The index after the last notice, counted over all that ever were.
+    pub(super) fn notices_end(&self) -> u64 {
+        self.notices_gone + self.notices.len() as u64
+    }
+
+    /// The next notice for `reader`, if it stands at or before `position`.
+    pub(super) fn next_notice(&self, reader: &mut Cursor<'_>, position: u64) -> Option<Gap> {
+        *reader.notice = (*reader.notice).max(self.notices_gone);
+        while let Some(notice) = self.notices.get((*reader.notice - self.notices_gone) as usize) {
+            if notice.at > position {
+                return None;
+            }
+            *reader.notice += 1;
+            if reader.number < notice.below {
+                return Some(notice.gap.clone());
+            }
+        }
+        None
+    }
+
+    pub(super) fn batch_at(&self, position: u64) -> Option<&Arc<Batch>> {
+        let index = self.batches.partition_point(|batch| batch.end() <= position);
+        self.batches.get(index)
+    }
+
+    pub(super) fn take_wakers(&mut self, woken: &mut Vec<Waker>) {
+        woken.extend(self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()));
+    }
+}
+
+pub(super) type Evicted = Vec<Arc<Batch>>;
+
+/// The part of a reader that notices are counted by.
+pub(super) struct Cursor<'a> {
+    pub(super) notice: &'a mut u64,
+    pub(super) number: u64,
+}
+
+/// What is left of two gaps that a reader meets as one.
+pub(super) fn merged(first: Gap, second: Gap) -> Gap {
+    match (first, second) {
+        (Gap::Reconnected { down_for, .. }, Gap::Reconnected { down_for: more, reason }) => {
+            Gap::Reconnected { down_for: Duration::saturating_add(down_for, more), reason }
+        }
+        (Gap::Sequence { missed }, Gap::Sequence { missed: more }) => {
+            Gap::Sequence { missed: missed.zip(more).map(|(a, b)| a.saturating_add(b)) }
+        }
+        (reconnected @ Gap::Reconnected { .. }, _) | (_, reconnected) => reconnected,
+    }
+}
