@@ -15,7 +15,8 @@ const LEVELS: &[&[&str]] = &[
     &["observe"],
     &["engine"],
     &["stream"],
-    &["manager"],
+    &["ext", "manager"],
+    &["compat", "doctor"],
     &["gateway", "requests"],
 ];
 

@@ -1,18 +1,16 @@
-//! The handle users hold, and its builder.
+//! The handle users hold. Each file beside this one adds what one concern needs.
 
-use std::collections::HashMap;
+mod builder;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::runtime::Handle as Runtime;
 use tokio::time::Instant;
 
-use crate::config::{Config, StreamConfig};
 use crate::decode::FromMessage;
 use crate::engine::connection::task;
-use crate::engine::core::{Core, Parts};
-use crate::engine::limiter::Limiter;
+use crate::engine::core::Core;
 use crate::engine::registry::Kind;
 use crate::engine::seat::Seat;
 use crate::error::{BuildError, SubscribeError};
@@ -20,7 +18,8 @@ use crate::name::StreamName;
 use crate::observe::{ManagerMetrics, Overall, Status, StreamInfo};
 use crate::protocol::{Direct, Protocol};
 use crate::stream::{Events, Lease, StatusStream, Subscription};
-use crate::transport::{DynTransport, Transport, default_transport};
+
+pub use builder::WsManagerBuilder;
 
 /// Hands out [`Subscription`]s, sharing one socket per stream name.
 ///
@@ -165,137 +164,5 @@ impl fmt::Debug for WsManager {
             .field("config", &self.core.config)
             .field("streams", &self.core.stream_count())
             .finish_non_exhaustive()
-    }
-}
-
-type Set = Box<dyn FnOnce(&mut StreamConfig) + Send>;
-
-/// Builds a [`WsManager`]: takes its collaborators, while [`Config`] takes the values.
-///
-/// ```
-/// use std::time::Duration;
-/// use wsmux::protocol::Direct;
-/// use wsmux::{Config, WsManager};
-///
-/// let manager = WsManager::builder(Direct::new("wss://stream.binance.com:9443/ws")?)
-///     .config(Config::default().linger(Duration::from_secs(30)))
-///     .stream("btcusdt@trade", |stream| stream.buffer = 65_536)
-///     .build()?;
-/// # Ok::<(), wsmux::BuildError>(())
-/// ```
-#[must_use]
-pub struct WsManagerBuilder {
-    config: Config,
-    limiter: Option<Limiter>,
-    protocol: Arc<dyn Protocol>,
-    runtime: Option<Runtime>,
-    seed: Option<u64>,
-    streams: Vec<(String, Set)>,
-    transport: Option<Arc<dyn DynTransport>>,
-    wall: fn() -> SystemTime,
-}
-
-impl WsManagerBuilder {
-    fn new(protocol: impl Protocol) -> Self {
-        Self {
-            config: Config::default(),
-            limiter: None,
-            protocol: Arc::new(protocol),
-            runtime: None,
-            seed: None,
-            streams: Vec::new(),
-            transport: None,
-            wall: SystemTime::now,
-        }
-    }
-
-    /// Sets the values.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Sets what limits handshakes with a host. Default: [`Limiter::process_wide`].
-    ///
-    /// A connection whose runtime is alive but not driven keeps its place in the limiter: a program
-    /// that leaves a runtime undriven while it connects should give its manager a limiter of its own.
-    pub fn limiter(mut self, limiter: Limiter) -> Self {
-        self.limiter = Some(limiter);
-        self
-    }
-
-    /// Sets the runtime that connections run on. Default: that of whoever subscribes first.
-    pub fn runtime(mut self, runtime: Runtime) -> Self {
-        self.runtime = Some(runtime);
-        self
-    }
-
-    /// Makes what this crate draws at random repeatable: retry delays and what sessions ask for. The
-    /// key of a WebSocket handshake is the transport's.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Sets values for one stream; those of the [`Config`] hold for what is left alone. All its
-    /// readers share them.
-    pub fn stream(
-        mut self,
-        name: impl Into<String>,
-        set: impl FnOnce(&mut StreamConfig) + Send + 'static,
-    ) -> Self {
-        self.streams.push((name.into(), Box::new(set)));
-        self
-    }
-
-    /// Sets what opens sockets. Default: [`Tungstenite`](crate::transport::Tungstenite), accepting
-    /// messages of [`Limits::max_message`](crate::Limits) bytes; a transport given here has its own
-    /// limit.
-    pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transport = Some(Arc::new(transport));
-        self
-    }
-
-    /// Sets the wall clock, which is asked for dates only. Default: [`SystemTime::now`].
-    pub fn wall_clock(mut self, now: fn() -> SystemTime) -> Self {
-        self.wall = now;
-        self
-    }
-
-    /// Builds the manager. Opens nothing.
-    ///
-    /// # Errors
-    ///
-    /// When a value cannot work, or values are set for a name that is not valid.
-    pub fn build(mut self) -> Result<WsManager, BuildError> {
-        self.config = self.config.validated()?;
-        let mut streams: HashMap<StreamName, StreamConfig> = HashMap::new();
-        for (name, set) in std::mem::take(&mut self.streams) {
-            let name = StreamName::try_from(&*name).map_err(BuildError::Name)?;
-            let settings = streams.entry(name).or_insert_with(|| self.config.stream());
-            set(settings);
-            *settings = settings.clone().validated()?;
-        }
-        Ok(WsManager { core: Core::new(Parts { streams, ..self.parts() }) })
-    }
-
-    fn parts(self) -> Parts {
-        let max_message = self.config.limits.max_message;
-        Parts {
-            config: self.config,
-            limiter: self.limiter.unwrap_or_else(Limiter::process_wide),
-            protocol: self.protocol,
-            runtime: self.runtime,
-            seed: self.seed.unwrap_or_else(rand::random),
-            streams: HashMap::new(),
-            transport: self.transport.unwrap_or_else(|| default_transport(max_message)),
-            wall: self.wall,
-        }
-    }
-}
-
-impl fmt::Debug for WsManagerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WsManagerBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }
