@@ -39,6 +39,14 @@ impl Batch {
         Self { first, messages, received_at, decoded: Slot::new() }
     }
 
+    /// The last message of the batch as a batch of its own. A message of up to `copied` bytes does
+    /// not keep the buffer that it was read into; of a larger one the copy would cost more.
+    pub(crate) fn last(&self, copied: usize) -> Option<Self> {
+        let message = self.messages.last()?;
+        let message = if message.len() <= copied { message.detached() } else { message.clone() };
+        Some(Self::new(self.end() - 1, vec![message], self.received_at))
+    }
+
     /// Position after the last message.
     pub(crate) fn end(&self) -> u64 {
         self.first + self.messages.len() as u64
@@ -77,11 +85,28 @@ impl fmt::Debug for Batch {
 pub struct Entry<'a> {
     batch: &'a Batch,
     index: usize,
+    replayed: bool,
 }
 
 impl<'a> Entry<'a> {
     pub(crate) fn new(batch: &'a Batch, index: usize) -> Self {
-        Self { batch, index }
+        Self { batch, index, replayed: false }
+    }
+
+    /// The last message of `batch`, if it has one.
+    pub(crate) fn last(batch: &'a Batch) -> Option<Self> {
+        Some(Self::new(batch, batch.messages.len().checked_sub(1)?))
+    }
+
+    /// The same, as what came before its reader did.
+    pub(crate) fn replayed(self) -> Self {
+        Self { replayed: true, ..self }
+    }
+
+    /// Whether the message came before its reader did.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.replayed
     }
 
     /// The message.

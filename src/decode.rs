@@ -127,6 +127,9 @@ impl<T: FromMessage + Send + Sync + 'static> FromMessage for Shared<T> {
 pub struct Stamped<T> {
     /// When the message was read from the socket. Messages that arrive in one read share it.
     pub received_at: Instant,
+    /// Whether the message came before this reader did, and is given to it first because
+    /// [`Config::replay_latest`](field@crate::Config::replay_latest) says so.
+    pub replayed: bool,
     /// Position of the message in its stream. Consecutive messages have consecutive positions;
     /// what this reader missed by [lagging](crate::Gap::Lagged) is the difference.
     pub seq: u64,
@@ -138,12 +141,17 @@ impl<T: FromMessage> FromMessage for Stamped<T> {
     /// Without a place in a stream, the value counts as received now, at position 0.
     fn from_message(message: Message) -> Result<Self, DecodeError> {
         let value = T::from_message(message)?;
-        Ok(Self { received_at: Instant::now(), seq: 0, value })
+        Ok(Self { received_at: Instant::now(), replayed: false, seq: 0, value })
     }
 
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
         let value = T::from_entry(entry)?;
-        Ok(Self { received_at: entry.received_at(), seq: entry.seq(), value })
+        Ok(Self {
+            received_at: entry.received_at(),
+            replayed: entry.is_replayed(),
+            seq: entry.seq(),
+            value,
+        })
     }
 }
 

@@ -56,6 +56,14 @@ impl Message {
         }
     }
 
+    /// The same in memory of its own, however large the buffer that it was read into.
+    pub(crate) fn detached(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::text(text.as_str()),
+            Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+
     /// Length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

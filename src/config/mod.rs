@@ -62,6 +62,9 @@ pub struct Config {
     /// A joined stream without a message for this long is reported as
     /// [`quiet`](crate::StreamInfo::quiet). Default 2 min.
     pub quiet_after: Duration,
+    /// Whether a reader that joins a stream which already had a message is given the last one
+    /// first, at once and marked as [`replayed`](crate::Stamped::replayed). Default false.
+    pub replay_latest: bool,
     /// How lost connections are retried. Default: ten times, in about 90 s.
     pub retry: RetryPolicy,
     /// Longest time between two looks of the sweeper while a stream is due to be closed. Default
@@ -85,6 +88,7 @@ impl Default for Config {
             limits: Limits::default(),
             linger: Duration::ZERO,
             quiet_after: Duration::from_secs(120),
+            replay_latest: false,
             retry: RetryPolicy::default(),
             sweep_interval: Duration::from_secs(60),
             write_timeout: Duration::from_secs(10),
@@ -129,6 +133,7 @@ impl Config {
         limits: Limits,
         linger: Duration,
         quiet_after: Duration,
+        replay_latest: bool,
         retry: RetryPolicy,
         sweep_interval: Duration,
         write_timeout: Duration,
@@ -142,6 +147,7 @@ impl Config {
             data_timeout: self.data_timeout,
             linger: self.linger,
             quiet_after: self.quiet_after,
+            replay_latest: self.replay_latest,
         }
     }
 
@@ -194,6 +200,8 @@ pub struct StreamConfig {
     pub linger: Duration,
     /// See [`Config::quiet_after`](field@Config::quiet_after).
     pub quiet_after: Duration,
+    /// See [`Config::replay_latest`](field@Config::replay_latest).
+    pub replay_latest: bool,
 }
 
 impl StreamConfig {

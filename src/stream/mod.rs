@@ -1,6 +1,7 @@
 //! The streams that users hold.
 
 mod events;
+mod many;
 mod status;
 mod values;
 
@@ -12,12 +13,14 @@ use std::task::{Context, Poll, ready};
 
 use futures::stream::{FusedStream, Stream};
 
-use crate::decode::FromMessage;
+use crate::decode::{DecodeError, FromMessage};
 use crate::engine::seat::Seat;
 use crate::engine::topic::{Next, Reader};
 use crate::error::{CloseReason, StreamError};
 use crate::name::StreamName;
 use crate::observe::{Status, StreamInfo};
+
+use many::Many;
 
 pub use events::Events;
 pub use status::StatusStream;
@@ -72,8 +75,33 @@ impl<T: FromMessage> Subscription<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
+    /// Waits for the next item, and appends it to `buf` together with those that are there already:
+    /// at most `limit` in all. Returns how many; 0 after the end, or if `limit` is 0.
+    ///
+    /// Allocates nothing but what `buf` needs to grow. Cancel safe: until it returns, nothing is
+    /// taken.
+    ///
+    /// ```no_run
+    /// # async fn run(mut trades: wsmux::Subscription<wsmux::Text>) {
+    /// let mut items = Vec::with_capacity(256);
+    /// while trades.recv_many(&mut items, 256).await > 0 {
+    ///     for item in items.drain(..) {
+    ///         println!("{item:?}");
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn recv_many(
+        &mut self,
+        buf: &mut Vec<Result<T, StreamError>>,
+        limit: usize,
+    ) -> usize {
+        poll_fn(|cx| many::poll_recv_many(self, cx, buf, limit)).await
+    }
+
     /// Waits until the stream is joined, or until there is something to read because it was:
-    /// messages come in from then on.
+    /// messages come in from then on. A message that is [replayed](Self::is_replayed) is no sign of
+    /// that.
     ///
     /// Cancel safe. Items that come meanwhile are kept for [`recv`](Self::recv).
     ///
@@ -117,6 +145,40 @@ impl<T: FromMessage> Subscription<T> {
         self.seat.core().info(self.seat.topic())
     }
 
+    /// The last message that came on the stream, read as `T` by the caller, whether or not this
+    /// reader has come to it; `None` if there was none yet. It stays there while the socket is lost,
+    /// and after the end.
+    ///
+    /// A look at the state of a stream: it takes nothing from what [`recv`](Self::recv) yields.
+    ///
+    /// # Errors
+    ///
+    /// When that message cannot be read as `T`.
+    ///
+    /// ```no_run
+    /// # fn run(ticker: &wsmux::Subscription<wsmux::Stamped<f64>>) {
+    /// if let Some(Ok(price)) = ticker.latest() {
+    ///     println!("{} as of {:.0?} ago", price.value, price.received_at.elapsed());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn latest(&self) -> Option<Result<T, DecodeError>> {
+        self.seat.topic().latest(T::from_entry)
+    }
+
+    /// Whether the item that was yielded last is a message that came before this reader did: the
+    /// stream's last one by then, given first because
+    /// [`Config::replay_latest`](field@crate::Config::replay_latest) says so.
+    ///
+    /// It tells what was last known, not that the stream is up: where its socket was lost by then,
+    /// there may be messages missing after it without a [`Gap`](crate::Gap). In a
+    /// [`Stamped`](crate::Stamped) value, the mark is [`replayed`](crate::Stamped::replayed).
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.reader.is_replayed()
+    }
+
     /// How many messages have come that this reader has not read. Up to
     /// [`Config::buffer`](crate::Config) and [`Config::buffer_bytes`](crate::Config) they are kept;
     /// beyond, the oldest become a [`Gap::Lagged`](crate::Gap::Lagged). Notices do not count.
@@ -142,20 +204,33 @@ impl<T: FromMessage> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
-        let item = match ready!(self.reader.poll_next(cx)) {
-            Some(Next::Message) => match self.reader.take(T::from_entry) {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(e)) => {
-                    self.seat.core().metrics.decode_error();
-                    Err(StreamError::Decode(e))
-                }
-                None => return Poll::Ready(None),
-            },
-            Some(Next::Gap(gap)) => Err(StreamError::Gap(gap)),
-            Some(Next::Closed(reason)) => Err(StreamError::Closed(reason)),
-            None => return Poll::Ready(None),
-        };
-        Poll::Ready(Some(item))
+        let next = ready!(self.reader.poll_next(cx));
+        Poll::Ready(next.and_then(|next| self.item(next)))
+    }
+
+    /// What the reader has come to, as an item.
+    fn item(&mut self, next: Next) -> Option<Result<T, StreamError>> {
+        Some(match next {
+            Next::Message => self.reader.take(T::from_entry)?.map_err(|e| {
+                self.seat.core().metrics.decode_error();
+                StreamError::Decode(e)
+            }),
+            Next::Gap(gap) => Err(StreamError::Gap(gap)),
+            Next::Closed(reason) => Err(StreamError::Closed(reason)),
+        })
+    }
+}
+
+impl<T: FromMessage> Many for Subscription<T> {
+    type Item = Result<T, StreamError>;
+
+    fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx)
+    }
+
+    fn one_now(&mut self, cx: &mut Context<'_>) -> Option<Self::Item> {
+        let next = self.reader.next_now(cx)?;
+        self.item(next)
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::stream::{FusedStream, Stream};
 
 use super::Subscription;
+use super::many::{self, Many};
 use crate::decode::FromMessage;
 
 /// Stream of the values alone; created by [`Subscription::values`]. Ends with the subscription,
@@ -27,9 +28,34 @@ impl<T: FromMessage> Values<T> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
+    /// Waits for the next value, and appends it to `buf` together with those that are there already:
+    /// at most `limit` in all. Returns how many; 0 after the end, or if `limit` is 0.
+    ///
+    /// Allocates nothing but what `buf` needs to grow. Cancel safe: until it returns, no value is
+    /// taken.
+    pub async fn recv_many(&mut self, buf: &mut Vec<T>, limit: usize) -> usize {
+        poll_fn(|cx| many::poll_recv_many(self, cx, buf, limit)).await
+    }
+
     /// The subscription, with everything that was not read.
     pub fn into_inner(self) -> Subscription<T> {
         self.0
+    }
+}
+
+impl<T: FromMessage> Many for Values<T> {
+    type Item = T;
+
+    fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(self).poll_next(cx)
+    }
+
+    fn one_now(&mut self, cx: &mut Context<'_>) -> Option<T> {
+        loop {
+            if let Ok(value) = self.0.one_now(cx)? {
+                return Some(value);
+            }
+        }
     }
 }
 

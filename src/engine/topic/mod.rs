@@ -15,6 +15,10 @@
 //!    come as one behind it, and `missed` counts messages only.
 //! 4. A reader is told of a break if and only if it was there before it.
 //! 5. A topic's end comes last, once per reader, whenever the reader comes to it.
+//! 6. The latest message is kept as the topic's own, whoever reads or has read it: in the ring, or
+//!    beside it once it has left the ring, where it counts towards neither bound. A reader that
+//!    joins with `replay_latest` gets it first, marked and once. It is before that reader's joining
+//!    on, and so neither lag nor gaps know of it.
 
 mod ring;
 
@@ -23,6 +27,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use self::ring::{Break, Cursor, Facts, Notice, Parked, Ring, merged};
@@ -61,6 +66,7 @@ impl Topic {
         let at = Arc::new(AtomicU64::new(cursor));
         let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
         let notice = ring.notices_end();
+        let replay = ring.latest().filter(|_| self.settings.replay_latest).map(Arc::clone);
         drop(ring);
         Reader {
             at,
@@ -71,8 +77,16 @@ impl Topic {
             number,
             pending: None,
             place,
+            replay,
+            replayed: false,
             topic: Arc::clone(self),
         }
+    }
+
+    /// What `read` makes of the latest message, if there was one.
+    pub(crate) fn latest<T>(&self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let batch = self.ring.lock().latest().map(Arc::clone)?;
+        Some(read(&Entry::last(&batch)?))
     }
 
     /// Appends messages that arrived together, in order. `woken` is empty before and after.
@@ -205,6 +219,10 @@ pub(crate) struct Reader {
     /// What comes before anything else: the breaks within a lag.
     pending: Option<Gap>,
     place: usize,
+    /// A batch whose last message came before this reader, and is yielded before all else.
+    replay: Option<Arc<Batch>>,
+    /// Whether that was the last thing yielded.
+    replayed: bool,
     topic: Arc<Topic>,
 }
 
@@ -224,21 +242,53 @@ impl Reader {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.batch.as_ref().is_some_and(|batch| self.cursor < batch.end()) {
+        if self.has_message() {
             return Poll::Ready(Some(Next::Message));
         }
-        let old = self.batch.take();
-        drop(old);
         // Once per batch, so that a reader that always finds one lets other tasks run.
-        let coop = ready!(tokio::task::coop::poll_proceed(cx));
-        let next = ready!(self.poll_refill(cx));
-        coop.made_progress();
-        Poll::Ready(Some(next))
+        let coop = ready!(coop::poll_proceed(cx));
+        let next = self.refill(Some(cx));
+        if next.is_some() {
+            coop.made_progress();
+        }
+        next.map_or(Poll::Pending, |next| Poll::Ready(Some(next)))
     }
 
-    fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    /// What comes next, if it is there and the task has not had its turn. Does not ask to be woken.
+    pub(crate) fn next_now(&mut self, cx: &mut Context<'_>) -> Option<Next> {
+        if self.ended {
+            return None;
+        }
+        if self.has_message() {
+            return Some(Next::Message);
+        }
+        if !coop::has_budget_remaining() {
+            return None;
+        }
+        let Poll::Ready(coop) = coop::poll_proceed(cx) else { return None };
+        let next = self.refill(None)?;
+        coop.made_progress();
+        Some(next)
+    }
+
+    fn has_message(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| self.cursor < batch.end())
+    }
+
+    /// Steps to what comes next; if there is nothing, asks for `parking` to be woken by it.
+    fn refill(&mut self, parking: Option<&Context<'_>>) -> Option<Next> {
+        drop(self.batch.take());
+        let next = self.step(parking)?;
+        self.replayed = false;
+        Some(next)
+    }
+
+    fn step(&mut self, parking: Option<&Context<'_>>) -> Option<Next> {
+        if self.replay.is_some() {
+            return Some(Next::Message);
+        }
         if let Some(gap) = self.pending.take() {
-            return Poll::Ready(Next::Gap(gap));
+            return Some(Next::Gap(gap));
         }
         let topic = Arc::clone(&self.topic);
         let replaced = {
@@ -248,16 +298,16 @@ impl Reader {
                 if let Next::Gap(gap @ Gap::Lagged { .. }) = &next {
                     topic.metrics.gap(gap);
                 }
-                return Poll::Ready(next);
+                return Some(next);
             }
             if seeded(Defect::ParkInTwoSteps) {
                 drop(ring);
                 ring = topic.ring.lock();
             }
-            register(&mut ring.readers[self.place].waker, cx)
+            parking.and_then(|cx| register(&mut ring.readers[self.place].waker, cx))
         };
         drop(replaced);
-        Poll::Pending
+        None
     }
 
     /// Steps to what comes next, if there is anything.
@@ -290,11 +340,22 @@ impl Reader {
 
     /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
     pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
-        let batch = self.batch.as_ref()?;
+        let Some(batch) = &self.batch else { return self.take_replay(read) };
         let entry = Entry::new(batch, (self.cursor - batch.first) as usize);
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
         self.at.store(self.cursor, Relaxed);
         Some(read(&entry))
+    }
+
+    fn take_replay<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let batch = self.replay.take()?;
+        self.replayed = true;
+        Some(read(&Entry::last(&batch)?.replayed()))
+    }
+
+    /// Whether what was yielded last came before this reader did.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.replayed
     }
 
     /// Whether the end has been met.

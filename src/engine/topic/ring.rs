@@ -1,6 +1,6 @@
 //! What a topic keeps: its latest messages, and its notices beside them.
 //!
-//! The invariants are those of the topic; this file holds the second and the third.
+//! The invariants are those of the topic; this file holds the second, the third and the sixth.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use crate::transport::TransportError;
 /// Notices kept for readers that have not come to them. More are merged, see [`Ring::trim`].
 pub(super) const MAX_NOTICES: usize = 64;
 
+/// The latest message is copied out of its read buffer if it is not larger.
+const COPIED: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Ring {
     pub(super) batches: VecDeque<Arc<Batch>>,
@@ -30,6 +33,8 @@ pub(super) struct Ring {
     pub(super) next: u64,
     /// Bytes of the messages `first .. next`.
     pub(super) bytes: usize,
+    /// The latest message, once it is not in `batches` any more.
+    pub(super) kept: Option<Arc<Batch>>,
     pub(super) notices: VecDeque<Notice>,
     /// How many notices were removed from the front of `notices`.
     pub(super) notices_gone: u64,
@@ -103,6 +108,7 @@ impl Ring {
             first: 0,
             next: 0,
             bytes: 0,
+            kept: None,
             notices: VecDeque::new(),
             notices_gone: 0,
             broken: None,
@@ -128,7 +134,11 @@ impl Ring {
         self.next = batch.end();
         self.bytes += bytes;
         self.batches.push_back(Arc::new(batch));
-        self.trim(settings)
+        let mut evicted = self.trim(settings);
+        if !self.batches.is_empty() {
+            evicted.extend(self.kept.take()); // What is latest is in the ring again.
+        }
+        evicted
     }
 
     /// Keeps the ring within its bounds.
@@ -153,6 +163,9 @@ impl Ring {
 
     /// With nobody to read it, nothing is kept.
     pub(super) fn forget_all(&mut self, evicted: &mut Evicted) {
+        if let Some(last) = self.batches.back() {
+            evicted.extend(keep(&mut self.kept, last));
+        }
         evicted.extend(self.batches.drain(..));
         self.notices_gone = self.notices_end();
         self.notices.clear();
@@ -169,6 +182,9 @@ impl Ring {
             self.bytes -= batch.messages[range].iter().map(Message::len).sum::<usize>();
             self.first = end;
             if end == batch.end() {
+                if end == self.next {
+                    evicted.extend(keep(&mut self.kept, batch));
+                }
                 evicted.extend(self.batches.pop_front());
             }
         }
@@ -207,6 +223,11 @@ impl Ring {
         None
     }
 
+    /// A batch whose last message is the stream's latest.
+    pub(super) fn latest(&self) -> Option<&Arc<Batch>> {
+        self.batches.back().or(self.kept.as_ref())
+    }
+
     pub(super) fn batch_at(&self, position: u64) -> Option<&Arc<Batch>> {
         let index = self.batches.partition_point(|batch| batch.end() <= position);
         self.batches.get(index)
@@ -218,6 +239,11 @@ impl Ring {
 }
 
 pub(super) type Evicted = Vec<Arc<Batch>>;
+
+/// Keeps the last message of a batch that is about to go, and returns what was kept before it.
+fn keep(kept: &mut Option<Arc<Batch>>, batch: &Batch) -> Option<Arc<Batch>> {
+    std::mem::replace(kept, batch.last(COPIED).map(Arc::new))
+}
 
 /// The part of a reader that notices are counted by.
 pub(super) struct Cursor<'a> {

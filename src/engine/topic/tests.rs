@@ -61,9 +61,15 @@ struct Reading {
     /// How often it had been woken when it found nothing.
     parked: Option<usize>,
     reader: Reader,
+    /// The message that it has to get before all others.
+    replay: Option<u64>,
     /// Gaps told since the last message.
     told: usize,
     wakes: Arc<Wakes>,
+}
+
+fn settings(buffer: usize, buffer_bytes: usize) -> Config {
+    Config::default().buffer(buffer).buffer_bytes(buffer_bytes)
 }
 
 struct Model {
@@ -72,20 +78,23 @@ struct Model {
     /// Whether so many notices are unread that some may have been merged.
     crowded: bool,
     now: Instant,
+    /// When the last message was published.
+    published: Option<Instant>,
     readers: Vec<Reading>,
     sizes: Vec<usize>,
     topic: Arc<Topic>,
 }
 
 impl Model {
-    fn new(buffer: usize, buffer_bytes: usize) -> Self {
-        let settings = Config::default().buffer(buffer).buffer_bytes(buffer_bytes).stream();
+    fn new(settings: Config) -> Self {
+        let settings = settings.stream();
         let name = StreamName::try_from("x").unwrap();
         Self {
             broken: None,
             closed: false,
             crowded: false,
             now: Instant::now(),
+            published: None,
             readers: Vec::new(),
             sizes: Vec::new(),
             topic: Arc::new(Topic::new(name, settings, Arc::default())),
@@ -128,6 +137,7 @@ impl Model {
         let messages = texts.iter().map(|text| Message::from(&**text)).collect();
         let mut woken = Vec::new();
         self.topic.publish(messages, self.now, &mut woken);
+        self.published = Some(self.now);
         assert!(woken.is_empty());
         for text in texts {
             self.owe(&Owed::Message(self.sizes.len() as u64), |_| true);
@@ -155,6 +165,7 @@ impl Model {
     }
 
     fn join(&mut self) {
+        let replays = self.topic.settings.replay_latest;
         let owed = self.closed.then_some(Owed::End).into_iter().collect();
         self.readers.push(Reading {
             in_break: false,
@@ -162,6 +173,7 @@ impl Model {
             owed,
             parked: None,
             reader: self.topic.read(),
+            replay: self.sizes.len().checked_sub(1).map(|seq| seq as u64).filter(|_| replays),
             told: 0,
             wakes: Arc::default(),
         });
@@ -189,8 +201,29 @@ impl Model {
         (self.sizes.len() - kept.max(1).min(self.sizes.len())) as u64
     }
 
+    /// Reads the message that comes before all others, if one is owed.
+    fn read_replay(&mut self, at: usize) -> bool {
+        let reading = &mut self.readers[at];
+        let Some(owed) = reading.replay.take() else { return false };
+        let lag = reading.reader.lag();
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let next = reading.reader.poll_next(&mut cx);
+        assert!(matches!(next, Poll::Ready(Some(Next::Message))), "{next:?} for {owed}");
+        assert!(!reading.reader.is_replayed(), "it is not yielded yet");
+        reading.reader.take(|entry| {
+            assert!(entry.is_replayed());
+            assert_eq!((entry.seq(), text(entry)), (owed, owed.to_string()));
+        });
+        assert!(reading.reader.is_replayed());
+        assert_eq!(reading.reader.lag(), lag, "it came before the reader did");
+        true
+    }
+
     /// Reads one item, and says whether there was one.
     fn read(&mut self, at: usize) -> bool {
+        if self.read_replay(at) {
+            return true;
+        }
         let window = self.window();
         let crowded = self.crowded;
         let reading = &mut self.readers[at];
@@ -211,11 +244,12 @@ impl Model {
             }
             Poll::Ready(Some(Next::Message)) => {
                 let message = |entry: &Entry<'_>| {
-                    let text = entry.message().as_text().unwrap().trim().to_owned();
-                    assert_eq!(text, entry.seq().to_string());
+                    assert_eq!(text(entry), entry.seq().to_string());
+                    assert!(!entry.is_replayed());
                     entry.seq()
                 };
                 let seq = reading.reader.take(message).unwrap();
+                assert!(!reading.reader.is_replayed());
                 reading.message(seq, crowded);
                 assert!(holds || crowded || seq >= window, "{seq} is out of the ring");
             }
@@ -224,7 +258,10 @@ impl Model {
                 let first = reading.lag(missed, crowded);
                 assert!(first == window || crowded, "{first} is not the oldest: {window}");
             }
-            Poll::Ready(Some(Next::Gap(gap))) => reading.gap(&gap, crowded),
+            Poll::Ready(Some(Next::Gap(gap))) => {
+                assert!(!reading.reader.is_replayed());
+                reading.gap(&gap, crowded);
+            }
             Poll::Ready(Some(Next::Closed(reason))) => {
                 reading.settle(crowded);
                 assert!(matches!(reason, CloseReason::Shutdown));
@@ -252,6 +289,12 @@ impl Model {
         if self.readers.is_empty() {
             assert!(ring.batches.is_empty() && ring.notices.is_empty());
         }
+        assert!(ring.kept.is_none() || ring.batches.is_empty(), "the latest is kept twice");
+        drop(ring);
+        let latest = self.topic.latest(|entry| (text(entry), entry.seq(), entry.received_at()));
+        let seq = self.sizes.len().checked_sub(1);
+        let published = seq.zip(self.published);
+        assert_eq!(latest, published.map(|(seq, at)| (seq.to_string(), seq as u64, at)));
     }
 
     fn read_all(&mut self) {
@@ -320,6 +363,11 @@ impl Reading {
     }
 }
 
+/// The text of a message, which is its position.
+fn text(entry: &Entry<'_>) -> String {
+    entry.message().as_text().unwrap().trim().to_owned()
+}
+
 fn sum(gaps: &[Gap]) -> Gap {
     let down = |gap: &Gap| match gap {
         Gap::Reconnected { down_for, .. } => Some(*down_for),
@@ -349,8 +397,9 @@ proptest! {
         buffer_bytes in 1..60_usize,
         ops in proptest::collection::vec(op(), 0..60), // Too few for notices to be merged.
         closes in any::<bool>(),
+        replays in any::<bool>(),
     ) {
-        let mut model = Model::new(buffer, buffer_bytes);
+        let mut model = Model::new(settings(buffer, buffer_bytes).replay_latest(replays));
         model.apply(Op::Join);
         ops.into_iter().for_each(|op| model.apply(op));
         if closes {
@@ -369,8 +418,9 @@ proptest! {
         buffer in 1..200_usize,
         ops in proptest::collection::vec(op(), 300..600),
         breaks in 1..200_usize,
+        replays in any::<bool>(),
     ) {
-        let mut model = Model::new(buffer, usize::MAX);
+        let mut model = Model::new(settings(buffer, usize::MAX).replay_latest(replays));
         model.crowded = true;
         model.apply(Op::Join);
         let is_read = |op: &Op| matches!(op, Op::Read { .. } | Op::Leave(_));
@@ -389,7 +439,7 @@ proptest! {
 
 #[test]
 fn a_thousand_breaks_unread_cost_little_and_lose_none() {
-    let mut model = Model::new(4, usize::MAX);
+    let mut model = Model::new(settings(4, usize::MAX));
     model.apply(Op::Join);
     for _ in 0..1000 {
         [Op::Break, Op::Rejoin].into_iter().for_each(|op| model.apply(op));
@@ -409,7 +459,7 @@ fn a_thousand_breaks_unread_cost_little_and_lose_none() {
 
 #[test]
 fn a_merged_notice_is_not_told_to_a_reader_that_came_after_both() {
-    let mut model = Model::new(4, usize::MAX);
+    let mut model = Model::new(settings(4, usize::MAX));
     model.apply(Op::Join);
     model.apply(Op::Skip(None));
     model.apply(Op::Break);
@@ -424,4 +474,47 @@ fn a_merged_notice_is_not_told_to_a_reader_that_came_after_both() {
         assert_eq!(format!("{next:?}"), format!("{:?}", Poll::Ready(Some(skipped))));
     }
     assert!(late.reader.poll_next(&mut cx).is_pending());
+}
+
+#[test]
+fn a_small_message_that_is_kept_holds_no_read_buffer_and_a_large_one_is_not_copied() {
+    for (size, copied) in [(1, true), (1024, true), (1025, false), (16_000, false)] {
+        let topic = Model::new(settings(4, usize::MAX)).topic;
+        let reader = topic.read();
+        let buffer = bytes::Bytes::from(vec![b'x'; 1 << 14]);
+        let slice = || buffer.slice(..size);
+        let texts = [Message::Binary(slice()), Message::Text(slice().try_into().unwrap())];
+        for message in texts {
+            topic.publish(vec![message.clone()], Instant::now(), &mut Vec::new());
+            assert!(topic.ring.lock().kept.is_none(), "it is in the ring");
+        }
+        drop(reader);
+        let latest = topic.latest(|entry| entry.message().clone()).unwrap();
+        assert_eq!(latest.as_bytes(), slice());
+        assert!(latest.as_text().is_some(), "as it came");
+        let is_slice = latest.as_bytes().as_ptr() == buffer.as_ptr();
+        assert_eq!(is_slice, !copied, "{size}");
+    }
+}
+
+#[test]
+fn what_is_there_can_be_taken_without_being_woken_later() {
+    let mut model = Model::new(settings(9, usize::MAX));
+    model.apply(Op::Join);
+    let Reading { reader, wakes, .. } = &mut model.readers[0];
+    let waker = waker(Arc::clone(wakes));
+    let mut cx = Context::from_waker(&waker);
+    assert!(reader.next_now(&mut cx).is_none());
+    for batch in [1, 2] {
+        model.topic.publish(vec!["m".into(); batch], model.now, &mut Vec::new());
+    }
+    for _ in 0..3 {
+        assert!(matches!(reader.next_now(&mut cx), Some(Next::Message)));
+        reader.take(|_| ()).unwrap();
+    }
+    assert!(reader.next_now(&mut cx).is_none());
+    model.topic.close(CloseReason::Shutdown);
+    assert!(matches!(reader.next_now(&mut cx), Some(Next::Closed(_))));
+    assert!(reader.next_now(&mut cx).is_none());
+    assert_eq!(wakes.0.load(Relaxed), 0);
 }
