@@ -43,4 +43,4 @@ pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{ConnectionId, Event, ManagerMetrics, Overall, Status, StreamInfo};
 pub use protocol::DisconnectReason;
-pub use stream::{Events, Lease, StatusStream, Subscription, Values};
+pub use stream::{Events, Lease, StatusStream, Streams, Subscription, Values};

@@ -165,7 +165,7 @@ impl Core {
     }
 
     /// Closes one topic, whose connection lives on.
-    pub(super) fn end_topic(&self, topic: &Arc<Topic>, reason: CloseReason) {
+    pub(crate) fn end_topic(&self, topic: &Arc<Topic>, reason: CloseReason) {
         let now = Instant::now();
         self.decide(|registry| registry.ended(topic, reason, now));
     }

@@ -14,6 +14,10 @@ pub(crate) enum Defect {
     OpenAfterShutdown,
     /// A reader looks for news and asks to be woken in two steps.
     ParkInTwoSteps,
+    /// A reader takes its place and the message that comes before it in two steps.
+    ReplayInTwoSteps,
+    /// A set looks whether a member waits for its turn and asks to be woken in two steps.
+    ServeInTwoSteps,
     /// A signal that nobody waits for is lost.
     SignalIsLost,
     /// A stream that is joined again while it lingers stays due.

@@ -6,7 +6,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod core;
-mod defect;
+pub(crate) mod defect;
 pub(crate) mod events;
 pub(crate) mod limiter;
 mod penalty;

@@ -29,7 +29,7 @@ use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::Metrics;
 use crate::protocol::{Direct, DisconnectReason, Request, Response};
-use crate::stream::Subscription;
+use crate::stream::{Streams, Subscription};
 use crate::transport::{BoxSocket, DynTransport, TransportError};
 
 /// Runs `check` under many schedules: at random, and by chosen preemptions.
@@ -327,6 +327,50 @@ fn readers_get_every_message_or_a_gap_and_then_the_end() {
         }
         topic.close(CloseReason::Shutdown);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn a_reader_that_joins_gets_the_latest_message_once_and_what_comes_after_it() {
+    explore_with_twins(&[Defect::ReplayInTwoSteps], || {
+        let settings = Config::default().replay_latest(true).stream();
+        let name = StreamName::try_from("x").unwrap();
+        let topic = Arc::new(Topic::new(name, settings, Arc::new(Metrics::default())));
+        let publishing = {
+            let topic = Arc::clone(&topic);
+            thread::spawn(move || {
+                (0..3).for_each(|_| publish(&topic));
+                topic.close(CloseReason::Shutdown);
+            })
+        };
+        let mut reader = topic.read();
+        let mut seen = Vec::new();
+        while let Some(Next::Message) = next(&mut reader) {
+            seen.extend(reader.take(|entry| (entry.seq(), entry.is_replayed())));
+        }
+        let (first, replayed) = seen[0];
+        assert!(replayed || first == 0, "it was there from the start, or is told what was");
+        let expected = (first..3).map(|seq| (seq, replayed && seq == first));
+        assert!(seen.iter().copied().eq(expected), "{seen:?}");
+        publishing.join().unwrap();
+    });
+}
+
+#[test]
+fn what_comes_for_a_member_wakes_its_set() {
+    explore_with_twins(&[Defect::ServeInTwoSteps], || {
+        let stage = Stage::new(Duration::ZERO);
+        let mut streams = Streams::<Message>::new(&stage.core);
+        let (seat, reader) = stage.subscribe(None).unwrap();
+        streams.add(Subscription::new(seat)); // After what the connection publishes, or before.
+        drop(reader);
+        let topic = stage.core.topic("x").unwrap();
+        let later = thread::spawn(move || publish(&topic));
+        let (name, item) = block_on(streams.recv()).unwrap();
+        assert_eq!((name.as_str(), item.unwrap()), ("x", "hello".into()));
+        later.join().unwrap();
+        drop(streams);
+        block_on(stage.core.all_finished());
     });
 }
 

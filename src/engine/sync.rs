@@ -74,7 +74,7 @@ impl Signal {
 
 /// Keeps `slot` at the task's waker, and returns what it replaced.
 #[must_use = "dropped after the lock"]
-pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
+pub(crate) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match slot {
         Some(waker) if waker.will_wake(cx.waker()) => None,
         _ => slot.replace(cx.waker().clone()),

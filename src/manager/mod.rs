@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Config;
 use crate::decode::FromMessage;
-use crate::engine::connection::task;
 use crate::engine::core::Core;
 use crate::engine::registry::Kind;
 use crate::engine::seat::Seat;
@@ -17,7 +17,8 @@ use crate::error::{BuildError, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::{ManagerMetrics, Overall, Status, StreamInfo};
 use crate::protocol::{Direct, Protocol};
-use crate::stream::{Events, Lease, StatusStream, Subscription};
+use crate::stream::open::open;
+use crate::stream::{Events, Lease, StatusStream, Streams, Subscription};
 
 pub use builder::WsManagerBuilder;
 
@@ -40,6 +41,23 @@ impl WsManager {
     /// When `base` is not a `ws://` or `wss://` URL.
     pub fn connect(base: &str) -> Result<Self, BuildError> {
         Self::builder(Direct::new(base)?).build()
+    }
+
+    /// The same with settings.
+    ///
+    /// ```
+    /// use wsmux::{Config, RetryPolicy, WsManager};
+    ///
+    /// let forever = Config::default().retry(RetryPolicy::forever());
+    /// let manager = WsManager::connect_with("wss://stream.binance.com:9443/ws", forever)?;
+    /// # Ok::<(), wsmux::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When `base` is not a `ws://` or `wss://` URL, or a setting cannot work.
+    pub fn connect_with(base: &str, config: Config) -> Result<Self, BuildError> {
+        Self::builder(Direct::new(base)?).config(config).build()
     }
 
     /// A manager of a protocol's streams, with defaults. Opens nothing.
@@ -69,9 +87,42 @@ impl WsManager {
         self.seat(name.as_ref(), Kind::Reader, Subscription::new)
     }
 
+    /// Subscribes to several names, to be read as one stream of items with their names. A name that
+    /// is given twice is one member. `T` is the same for all; names may be
+    /// [inserted](Streams::insert) and [removed](Streams::remove) later.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`subscribe`](Self::subscribe), for the first name that is refused. The names before
+    /// it are left again: it is all or nothing.
+    ///
+    /// ```no_run
+    /// # async fn run(manager: wsmux::WsManager) -> Result<(), wsmux::SubscribeError> {
+    /// let mut prices = manager.subscribe_all::<f64>(["btcusdt@price", "ethusdt@price"])?;
+    /// prices.insert("solusdt@price")?;
+    /// while let Some((name, item)) = prices.recv().await {
+    ///     println!("{name}: {item:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn subscribe_all<T: FromMessage>(
+        &self,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Streams<T>, SubscribeError> {
+        let names = names.into_iter().map(|name| StreamName::try_from(name.as_ref()));
+        let names: Vec<_> = names.collect::<Result<_, _>>()?; // Before anything is opened.
+        let mut streams = Streams::new(&self.core);
+        names.iter().try_for_each(|name| streams.insert(name).map(drop))?;
+        Ok(streams)
+    }
+
     /// Keeps `name` open without reading it, until the lease is dropped. Opens it if need be.
     ///
-    /// No messages are kept for readers that come later: each gets what comes after it has joined.
+    /// Of the messages, only the last one is kept for readers that come later: as
+    /// [`latest`](Subscription::latest), and with
+    /// [`replay_latest`](field@Config::replay_latest) as the first that each of them gets. Else a
+    /// reader gets what comes after it has joined.
     ///
     /// # Errors
     ///
@@ -146,15 +197,7 @@ impl WsManager {
         kind: Kind,
         take: impl FnOnce(Seat) -> S,
     ) -> Result<S, SubscribeError> {
-        let name = StreamName::try_from(name)?;
-        let runtime = self.core.runtime();
-        let (seat, link) = Seat::take(&self.core, &name, kind, runtime.is_some())?;
-        // Made before anything else can fail: from here on the seat is given back on drop.
-        let seated = take(seat);
-        if let (Some(link), Some(runtime)) = (link, runtime) {
-            task::spawn(&self.core, &runtime, link);
-        }
-        Ok(seated)
+        open(&self.core, name, kind, take)
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod events;
 mod many;
+pub(crate) mod open;
 mod status;
+mod streams;
 mod values;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use many::Many;
 
 pub use events::Events;
 pub use status::StatusStream;
+pub use streams::Streams;
 pub use values::Values;
 
 /// A stream of messages read as `T`.

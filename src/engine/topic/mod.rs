@@ -66,6 +66,10 @@ impl Topic {
         let at = Arc::new(AtomicU64::new(cursor));
         let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
         let notice = ring.notices_end();
+        if seeded(Defect::ReplayInTwoSteps) {
+            drop(ring);
+            ring = self.ring.lock();
+        }
         let replay = ring.latest().filter(|_| self.settings.replay_latest).map(Arc::clone);
         drop(ring);
         Reader {
