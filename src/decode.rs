@@ -181,16 +181,39 @@ impl DecodeError {
     pub fn message(&self) -> &Message {
         &self.0.message
     }
+
+    /// The decoder's error: for a look at its type. The error's own text says what it says, so it is
+    /// not the [`source`](StdError::source), which goes on below it; as with
+    /// [`std::io::Error::get_ref`].
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0.source
+    }
+
+    /// What the decoder says. It may quote a message of megabytes, so its middle is left out.
+    fn cause(&self) -> String {
+        let cause = self.0.source.to_string();
+        if cause.len() <= LONGEST {
+            return cause;
+        }
+        let end = (0..=LONGEST / 2).rev().find(|at| cause.is_char_boundary(*at));
+        let rest = (cause.len() - LONGEST / 2..).find(|at| cause.is_char_boundary(*at));
+        format!("{}…{}", &cause[..end.unwrap_or(0)], &cause[rest.unwrap_or(cause.len())..])
+    }
 }
+
+/// Bytes of a decoder's error that are shown, at most.
+const LONGEST: usize = 256;
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = self.cause();
         match self.0.wanted {
             Some(wanted) if wanted == type_name::<String>() => {
-                f.write_str("cannot read the message: `String` is read as JSON; use `Text`")
+                write!(f, "cannot read the message: `String` is read as JSON; use `Text` ({cause})")
             }
-            Some(wanted) => write!(f, "cannot read the message as `{wanted}`"),
-            None => f.write_str("cannot read the message"),
+            Some(wanted) => write!(f, "cannot read the message as `{wanted}`: {cause}"),
+            None => write!(f, "cannot read the message: {cause}"),
         }
     }
 }
@@ -202,7 +225,7 @@ impl fmt::Debug for DecodeError {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]);
         f.debug_struct("DecodeError")
             .field("wanted", &self.0.wanted)
-            .field("source", &self.0.source)
+            .field("cause", &self.cause())
             .field("len", &bytes.len())
             .field("start", &start)
             .finish()
@@ -211,7 +234,7 @@ impl fmt::Debug for DecodeError {
 
 impl StdError for DecodeError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.0.source)
+        self.0.source.source()
     }
 }
 
@@ -222,8 +245,10 @@ mod tests {
     #[test]
     fn a_string_that_is_not_json_names_the_way_out() {
         let e = String::from_message("plain".into()).unwrap_err();
-        assert!(e.to_string().contains("use `Text`"), "{e}");
-        assert!(e.source().is_some());
+        let text = "cannot read the message: `String` is read as JSON; use `Text` (expected value at \
+                    line 1 column 1)";
+        assert_eq!(e.to_string(), text);
+        assert!(e.get_ref().is::<serde_json::Error>());
         assert_eq!(&*Text::from_message("plain".into()).unwrap(), "plain");
     }
 
@@ -234,7 +259,16 @@ mod tests {
 
     #[test]
     fn a_print_of_an_error_is_short() {
-        let e = u8::from_message("x".repeat(1 << 20).into()).unwrap_err();
-        assert!(format!("{e:?}").len() < 1000);
+        for text in ["x".repeat(1 << 20), format!("\"{}\"", "é".repeat(1 << 20))] {
+            let e = u8::from_message(text.into()).unwrap_err();
+            assert!(format!("{e:?}").len() < 1000 && e.to_string().len() < 400);
+        }
+        let e = u8::from_message(format!("\"{}\"", "é".repeat(999)).into()).unwrap_err();
+        let text = e.to_string();
+        assert!(
+            text.starts_with("cannot read the message as `u8`: invalid type: string"),
+            "{text}"
+        );
+        assert!(text.ends_with("expected u8 at line 1 column 2000"), "{text}");
     }
 }

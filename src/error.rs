@@ -8,6 +8,11 @@
 //! | who waits for a subscription to be ready | [`CloseReason`] | at the end of its stream |
 //! | who writes a transport | [`TransportError`] | a socket failed |
 //!
+//! An error says in one line what happened, why, and what to do about it, so that it may be printed
+//! as it is. Its [`source`](StdError::source) begins where that line ends: what the line says is not
+//! repeated by who prints the whole chain. For a look at the parts, match on the variants, or see
+//! [`TransportError::get_ref`] and [`DecodeError::get_ref`].
+//!
 //! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
 //! [`UrlError`].
 
@@ -48,9 +53,9 @@ impl fmt::Display for BuildError {
 impl StdError for BuildError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Config(e) => Some(e),
-            Self::Name(e) => Some(e),
-            Self::Url(e) => Some(e),
+            Self::Config(e) => e.source(),
+            Self::Name(e) => e.source(),
+            Self::Url(e) => e.source(),
         }
     }
 }
@@ -104,7 +109,7 @@ impl fmt::Display for SubscribeError {
 impl StdError for SubscribeError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::InvalidName(e) => Some(e),
+            Self::InvalidName(e) => e.source(),
             Self::ConnectionLimit { .. } | Self::NoRuntime | Self::Shutdown => None,
         }
     }
@@ -186,7 +191,10 @@ pub enum Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lagged { missed } => write!(f, "gap: the reader lagged and missed {missed}"),
+            Self::Lagged { missed } => write!(
+                f,
+                "gap: the reader lagged and missed {missed}: read faster, or raise `buffer`"
+            ),
             Self::Reconnected { down_for, reason } => {
                 write!(f, "gap: reconnected after {down_for:.1?} ({reason})")
             }
@@ -251,9 +259,9 @@ impl StdError for CloseReason {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Fatal(e) | Self::Unauthorized(e) | Self::RetriesExhausted { last: e, .. } => {
-                Some(&**e)
+                e.source()
             }
-            Self::NoRequest(e) => Some(&**e),
+            Self::NoRequest(e) => e.source(),
             Self::Aborted | Self::Rejected { .. } | Self::Shutdown | Self::Unused => None,
         }
     }
@@ -269,7 +277,10 @@ impl fmt::Display for CloseReason {
             Self::NoRequest(e) => fmt::Display::fmt(e, f),
             Self::Rejected { reason } => write!(f, "rejected by the server: {reason}"),
             Self::RetriesExhausted { attempts, last } => {
-                write!(f, "gave up after {attempts} failed attempts, the last: {last}")
+                write!(
+                    f,
+                    "gave up after {attempts} failed attempts (`retry` allows more), the last: {last}"
+                )
             }
             Self::Shutdown => f.write_str("the manager was shut down"),
             Self::Unauthorized(e) => write!(f, "the server refused the credentials: {e}"),
@@ -282,16 +293,160 @@ impl fmt::Display for CloseReason {
 mod tests {
     use super::*;
 
+    fn refused() -> Arc<TransportError> {
+        Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+    }
+
     #[test]
-    fn every_error_names_the_way_out_and_its_cause() {
-        let e = BuildError::from(UrlError::Scheme);
-        assert!(e.to_string().contains("wss://host/path") && e.source().is_some());
-        assert!(SubscribeError::NoRuntime.to_string().contains("builder.runtime(handle)"));
-        let io = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let last = Arc::new(TransportError::from(io));
-        let closed = CloseReason::RetriesExhausted { attempts: 11, last };
-        let e = StreamError::Closed(closed);
-        assert!(e.to_string().contains("connection refused"), "{e}");
-        assert!(e.source().unwrap().source().is_some());
+    fn every_error_says_what_happened_and_names_the_way_out() {
+        let zero = ConfigError::Zero { setting: "buffer" };
+        let decode = DecodeError::new("no number", "x".into());
+        let attempts = 11;
+        let syntax = "a b".parse::<http::Uri>().unwrap_err();
+        let table: &[(&dyn StdError, &str)] = &[
+            (
+                &BuildError::Config(zero),
+                "invalid configuration: `buffer` is zero: set it to at least 1",
+            ),
+            (
+                &BuildError::Name(InvalidName::Empty),
+                "invalid stream name: the name is empty: give the name of a stream",
+            ),
+            (
+                &BuildError::Url(UrlError::Scheme),
+                "invalid URL: the scheme is neither `ws` nor `wss`: write `wss://host/path`",
+            ),
+            (
+                &BuildError::Url(UrlError::Syntax(syntax)),
+                "invalid URL: this is not a URL: write `wss://host/path`",
+            ),
+            (
+                &SubscribeError::ConnectionLimit { max: 3 },
+                "all 3 connections are in use: drop a subscription or raise `limits.max_connections`",
+            ),
+            (
+                &SubscribeError::InvalidName(InvalidName::ControlCharacter { at: 2 }),
+                "invalid stream name: control character at byte 2: remove it",
+            ),
+            (
+                &SubscribeError::NoRuntime,
+                "no tokio runtime: call inside one, or `builder.runtime(handle)`",
+            ),
+            (&SubscribeError::Shutdown, "the manager has been shut down: build a new one"),
+            (&StreamError::Decode(decode), "cannot read the message: no number"),
+            (
+                &StreamError::Gap(Gap::Lagged { missed: 3 }),
+                "gap: the reader lagged and missed 3: read faster, or raise `buffer`",
+            ),
+            (&StreamError::Gap(Gap::Sequence { missed: Some(3) }), "gap: the feed skipped 3"),
+            (&StreamError::Gap(Gap::Sequence { missed: None }), "gap: the feed skipped messages"),
+            (
+                &StreamError::Gap(Gap::Reconnected {
+                    down_for: Duration::from_secs(2),
+                    reason: DisconnectReason::closed(Some(1006), ""),
+                }),
+                "gap: reconnected after 2.0s (closed by the server with code 1006)",
+            ),
+            (
+                &StreamError::Closed(CloseReason::Aborted),
+                "stream closed: its task was cut off: the runtime was shut down, or a panic",
+            ),
+            (
+                &StreamError::Closed(CloseReason::Fatal(refused())),
+                "stream closed: retrying cannot mend this: connection refused",
+            ),
+            (
+                &StreamError::Closed(CloseReason::NoRequest(Arc::new(DialError::Protocol(
+                    "no token".into(),
+                )))),
+                "stream closed: the protocol could not make a request: no token",
+            ),
+            (
+                &StreamError::Closed(CloseReason::NoRequest(Arc::new(UrlError::Host.into()))),
+                "stream closed: the protocol made a request that has no valid URL: the URL has no host: write `wss://host/path`",
+            ),
+            (
+                &StreamError::Closed(CloseReason::Rejected { reason: "unknown symbol".into() }),
+                "stream closed: rejected by the server: unknown symbol",
+            ),
+            (
+                &StreamError::Closed(CloseReason::RetriesExhausted { attempts, last: refused() }),
+                "stream closed: gave up after 11 failed attempts (`retry` allows more), the last: connection refused",
+            ),
+            (
+                &StreamError::Closed(CloseReason::Shutdown),
+                "stream closed: the manager was shut down",
+            ),
+            (
+                &StreamError::Closed(CloseReason::Unauthorized(refused())),
+                "stream closed: the server refused the credentials: connection refused",
+            ),
+            (&StreamError::Closed(CloseReason::Unused), "stream closed: nobody was reading"),
+        ];
+        for (e, text) in table {
+            assert_eq!(e.to_string(), *text);
+        }
+    }
+
+    /// What a printer of the whole chain prints.
+    fn chain(e: &dyn StdError) -> Vec<String> {
+        let mut texts = vec![e.to_string()];
+        let mut next = e.source();
+        while let Some(e) = next {
+            texts.push(e.to_string());
+            next = e.source();
+        }
+        texts
+    }
+
+    #[test]
+    fn a_cause_is_told_once_and_at_once() {
+        let io = || std::io::Error::other(Layer("outer", Some(Box::new(Layer("inner", None)))));
+        let failed = |reason| Arc::new(TransportError::new(reason).with_source(io()));
+        let dns =
+            CloseReason::RetriesExhausted { attempts: 1, last: failed(DisconnectReason::Dns) };
+        let decode = serde_json::from_str::<u8>("\"x\"").unwrap_err();
+        let errors: [(&dyn StdError, &[&str]); 4] = [
+            (&*failed(DisconnectReason::Tls), &["TLS could not be set up: outer", "inner"]),
+            (&*failed(DisconnectReason::Io(io().kind())), &["outer", "inner"]),
+            (
+                &StreamError::Closed(dns),
+                &[
+                    "stream closed: gave up after 1 failed attempts (`retry` allows more), the \
+                     last: the host's name cannot be resolved: outer",
+                    "inner",
+                ],
+            ),
+            (
+                &StreamError::Decode(DecodeError::new(decode, "x".into())),
+                &[
+                    "cannot read the message: invalid type: string \"x\", expected u8 at line 1 column 3",
+                ],
+            ),
+        ];
+        for (e, lines) in errors {
+            assert_eq!(chain(e), lines);
+        }
+        assert_eq!(
+            failed(DisconnectReason::Tls).in_full(),
+            "TLS could not be set up: outer: inner"
+        );
+        let cause = failed(DisconnectReason::Tls);
+        assert!(cause.get_ref().is_some_and(|e| e.is::<std::io::Error>()));
+    }
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Self>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Layer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|e| e as _)
+        }
     }
 }

@@ -69,6 +69,18 @@ pub enum Event {
         /// Which stream.
         name: StreamName,
     },
+    /// A stream alone, on a socket that works, was ended by the server, not confirmed in time or
+    /// silent for too long. It is joined again after `delay`.
+    StreamRetrying {
+        /// Which stream.
+        name: StreamName,
+        /// Number of the attempt, from 1.
+        attempt: u32,
+        /// Time until the attempt.
+        delay: Duration,
+        /// What failed.
+        error: Arc<TransportError>,
+    },
     /// A stream was closed after its last reader and lease had gone.
     StreamSwept {
         /// Which stream.

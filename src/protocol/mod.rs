@@ -146,18 +146,18 @@ pub enum DialError {
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Protocol(_) => "the protocol could not make a request",
-            Self::Url(_) => "the protocol made a request that has no valid URL",
-        })
+        match self {
+            Self::Protocol(e) => write!(f, "the protocol could not make a request: {e}"),
+            Self::Url(e) => write!(f, "the protocol made a request that has no valid URL: {e}"),
+        }
     }
 }
 
 impl StdError for DialError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Protocol(e) => Some(&**e),
-            Self::Url(e) => Some(e),
+            Self::Protocol(e) => e.source(),
+            Self::Url(e) => e.source(),
         }
     }
 }

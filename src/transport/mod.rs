@@ -129,7 +129,7 @@ impl TransportError {
         Self { reason, response: Some(Box::new(response)), source: None }
     }
 
-    /// Adds what caused the failure. It must hold no secret.
+    /// Adds what caused the failure. It is shown as part of the error, and must hold no secret.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -142,6 +142,14 @@ impl TransportError {
         &self.reason
     }
 
+    /// What caused the failure: for a look at its type. The error's own text says what it says, so it
+    /// is not the [`source`](StdError::source), which goes on below it; as with
+    /// [`std::io::Error::get_ref`].
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.source.as_deref()
+    }
+
     /// The server's answer, where it refused the handshake.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
@@ -150,15 +158,16 @@ impl TransportError {
 }
 
 impl TransportError {
-    /// What caused the failure, all the way down, as one line for a log.
-    pub(crate) fn cause(&self) -> String {
-        let mut causes = Vec::new();
+    /// The error and all that is below it, as one line for a log.
+    pub(crate) fn in_full(&self) -> String {
+        let mut line = self.to_string();
         let mut next = self.source();
         while let Some(cause) = next {
-            causes.push(cause.to_string());
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
             next = cause.source();
         }
-        causes.join(": ")
+        line
     }
 }
 
@@ -170,13 +179,17 @@ impl From<std::io::Error> for TransportError {
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.reason, f)
+        match (&self.reason, &self.source) {
+            (reason, None) => fmt::Display::fmt(reason, f),
+            (DisconnectReason::Io(_), Some(cause)) => fmt::Display::fmt(cause, f), // It says more.
+            (reason, Some(cause)) => write!(f, "{reason}: {cause}"),
+        }
     }
 }
 
 impl StdError for TransportError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+        self.source.as_deref().and_then(StdError::source)
     }
 }
 

@@ -175,7 +175,6 @@ fn headers(request: &Request) -> Result<HeaderMap, http::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
     use std::io;
 
     use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER};
@@ -187,7 +186,7 @@ mod tests {
 
     fn reason<T>(result: Result<T, TransportError>) -> DisconnectReason {
         let e = result.err().expect("a failure");
-        let shown = format!("{e} {e:?} {:?}", e.source().map(ToString::to_string));
+        let shown = format!("{} {e:?} {:?}", e.in_full(), e.get_ref().map(ToString::to_string));
         assert!(!shown.contains("canary"), "a secret is shown: {shown}");
         e.reason().clone()
     }

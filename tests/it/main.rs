@@ -3,10 +3,12 @@
 //! One binary for all of it: it links once.
 
 mod compose;
+mod first_hour;
 mod leases;
 mod lifecycle;
 mod lines;
 mod liveness;
+mod many;
 mod multiplex;
 mod readers;
 mod reconnect;

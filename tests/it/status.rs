@@ -532,7 +532,7 @@ async fn the_high_water_mark_stays_when_sockets_go() {
 
 /// Writes down the lines of this crate.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<String>>>);
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -578,10 +578,10 @@ async fn the_log_has_a_line_for_each_event_of_a_life_and_none_for_a_message() {
     let seen: Vec<_> = lines.0.lock().unwrap().iter().map(without_delay).collect();
     let expected = [
         "DEBUG stream opened",
-        "WARN attempt 2",
+        "WARN cannot connect to test:80: connection refused; attempt 2",
         "INFO connected",
         "INFO disconnected",
-        "WARN attempt 3",
+        "WARN lost test:80: the connection ended without a close frame; attempt 3",
         "INFO connected",
         "DEBUG stream opened",
         "DEBUG stream closed",

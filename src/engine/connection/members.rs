@@ -18,12 +18,13 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::config::{Backoff, RetryPolicy};
+use crate::engine::events::Log;
 use crate::engine::registry::Change;
 use crate::engine::topic::Topic;
 use crate::error::CloseReason;
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::observe::{Metrics, Status};
+use crate::observe::{Event, Metrics, Status};
 use crate::protocol::{DisconnectReason, To};
 use crate::transport::TransportError;
 
@@ -38,6 +39,7 @@ pub(super) struct Members {
     by_name: HashMap<StreamName, usize>,
     /// When each silence may have been too long; looked at again when it comes.
     data_due: BTreeSet<(Instant, usize)>,
+    events: Arc<Log<Event>>,
     /// When each join has taken too long.
     join_due: BTreeSet<(Instant, usize)>,
     members: Slab<Member>,
@@ -74,11 +76,17 @@ enum Stage {
 pub(super) type GivenUp = (Arc<Topic>, CloseReason);
 
 impl Members {
-    pub(super) fn new(retry: RetryPolicy, seed: u64, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        retry: RetryPolicy,
+        seed: u64,
+        metrics: Arc<Metrics>,
+        events: Arc<Log<Event>>,
+    ) -> Self {
         Self {
             budget: (BATCH, BATCH_BYTES),
             by_name: HashMap::new(),
             data_due: BTreeSet::new(),
+            events,
             join_due: BTreeSet::new(),
             members: Slab::new(),
             metrics,
@@ -280,6 +288,14 @@ impl Members {
             return Some((topic, CloseReason::RetriesExhausted { attempts, last: error }));
         };
         let attempt = backoff.attempt();
+        let name = member.topic.name.clone();
+        tracing::warn!(%name, "stream {name}: {error}; attempt {attempt} follows in {delay:.1?}");
+        self.events.push(|| Event::StreamRetrying {
+            name,
+            attempt,
+            delay,
+            error: Arc::clone(&error),
+        });
         member.topic.set_status(Status::BackingOff { attempt, delay, error });
         self.move_to(key, Stage::Wanted { not_before: Some(now + delay) });
         None

@@ -50,6 +50,8 @@ struct Connection {
     events: Arc<Log<Event>>,
     /// What the last failure asked the next dial to wait, whoever makes it.
     floor: Duration,
+    /// Where the last socket that failed was to lead, for the log.
+    host: Option<String>,
     limiter: Limiter,
     status: Status,
     transport: Arc<dyn DynTransport>,
@@ -97,6 +99,11 @@ impl Connection {
             poll_fn(|cx| self.context.link.signal.poll_take(cx)).await;
         }
         if let Some(until) = self.context.link.not_before.take() {
+            let wait = until.saturating_duration_since(Instant::now());
+            tracing::info!(
+                connection = %self.context.link.id, lane = ?self.context.link.lane,
+                "the first attempt follows in {wait:.1?}: it waits out what a failure for good has earned",
+            );
             tokio::select! {
                 () = self.unwanted() => return Break(CloseReason::Unused),
                 () = time::sleep_until(until) => {}
@@ -147,7 +154,7 @@ impl Connection {
         let step = match dialled {
             Ok(opened) => Continue(self.open(opened, &request, attempt)),
             Err(e) => self
-                .retry(e, Some(&request))
+                .retry(e, &request, "cannot connect to")
                 .map_continue(|delay| State::BackingOff { delay, closing: None }),
         };
         drop(permit); // Not before a pause of the host is known to whoever is next.
@@ -192,7 +199,7 @@ impl Connection {
                 self.context.members.break_off(heard_at, error.reason());
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
-                match self.retry(error, Some(&host)) {
+                match self.retry(error, &host, "lost") {
                     Continue(delay) => Continue(State::BackingOff { delay, closing }),
                     Break(reason) => {
                         if let Some(socket) = closing {
@@ -227,15 +234,27 @@ impl Connection {
     fn retry(
         &mut self,
         error: TransportError,
-        request: Option<&Request>,
+        request: &Request,
+        failed: &str,
     ) -> ControlFlow<CloseReason, Duration> {
         let error = Arc::new(error);
+        let host = self.host.insert(request.url().origin()).clone();
         self.context.members.failed(&error);
         if let Break(reason) = self.judge(&error, request) {
             return Break(reason);
         }
         match self.backoff.next() {
-            Some(delay) => Continue(self.announce_retry(delay.max(self.floor), error)),
+            Some(delay) => {
+                let (delay, attempt) = (delay.max(self.floor), self.backoff.attempt());
+                tracing::warn!(
+                    connection = %self.context.link.id, lane = ?self.context.link.lane, host,
+                    reason = error.reason().label(),
+                    "{failed} {host}: {}; attempt {attempt} follows in {delay:.1?}",
+                    error.in_full(),
+                );
+                self.announce_retry(attempt, delay, error);
+                Continue(delay)
+            }
             None => {
                 // What was due now is the last attempt that failed, retries included.
                 let attempts = self.backoff.attempt();
@@ -248,7 +267,7 @@ impl Connection {
     fn judge(
         &mut self,
         error: &Arc<TransportError>,
-        request: Option<&Request>,
+        request: &Request,
     ) -> ControlFlow<CloseReason> {
         let failure = Failure::new(error.reason(), error.response());
         let context = &mut self.context;
@@ -260,7 +279,7 @@ impl Connection {
             Judgement::Unauthorized => Break(CloseReason::Unauthorized(Arc::clone(error))),
             Judgement::Retry { floor, whole_host } => {
                 self.floor = floor;
-                if let Some(request) = request.filter(|_| whole_host) {
+                if whole_host {
                     self.limiter.pause(&request.url().origin(), floor);
                 }
                 Continue(())
@@ -268,13 +287,8 @@ impl Connection {
         }
     }
 
-    fn announce_retry(&mut self, delay: Duration, error: Arc<TransportError>) -> Duration {
-        let attempt = self.backoff.attempt();
+    fn announce_retry(&mut self, attempt: u32, delay: Duration, error: Arc<TransportError>) {
         let Link { id, lane, .. } = &self.context.link;
-        tracing::warn!(
-            connection = %id, ?lane, %error,
-            cause = error.cause(), "attempt {attempt} follows in {delay:.1?}",
-        );
         self.context.metrics.retrying();
         self.events.push(|| Event::Retrying {
             connection: *id,
@@ -284,7 +298,6 @@ impl Connection {
             error: Arc::clone(&error),
         });
         self.announce(Status::BackingOff { attempt, delay, error });
-        delay
     }
 
     /// The names that a socket is wanted for now; waits while all of them have yet to wait. `None`

@@ -26,6 +26,7 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let task = runtime.spawn(async move {
         let mut running = running;
         let reason = connection.run().await;
+        running.host = connection.host.take();
         running.end(reason, connection.was_stable, connection.floor);
     });
     core.running(id, task.abort_handle());
@@ -43,7 +44,12 @@ impl Connection {
                 config: Arc::clone(&core.config),
                 core: Arc::downgrade(core),
                 link,
-                members: Members::new(retry, seed, Arc::clone(&core.metrics)),
+                members: Members::new(
+                    retry,
+                    seed,
+                    Arc::clone(&core.metrics),
+                    Arc::clone(&core.events),
+                ),
                 metrics: Arc::clone(&core.metrics),
                 overruled: None,
                 protocol: Arc::clone(&core.protocol),
@@ -52,6 +58,7 @@ impl Connection {
             },
             events: Arc::clone(&core.events),
             floor: Duration::ZERO,
+            host: None,
             limiter: core.limiter.clone(),
             status: Status::Connecting { attempt: 1 },
             transport: Arc::clone(&core.transport),
@@ -65,6 +72,8 @@ impl Connection {
 pub(crate) struct Running {
     core: Weak<Core>,
     floor: Duration,
+    /// Where its sockets led, once one has failed.
+    host: Option<String>,
     id: ConnectionId,
     lane: Lane,
     reason: CloseReason,
@@ -76,6 +85,7 @@ impl Running {
         Self {
             core: Arc::downgrade(core),
             floor: Duration::ZERO,
+            host: None,
             id: link.id,
             lane: link.lane.clone(),
             reason: CloseReason::Aborted,
@@ -98,7 +108,12 @@ impl Drop for Running {
         if matches!(reason, CloseReason::Unused) {
             tracing::debug!(connection = %id, ?lane, "connection closed");
         } else {
-            tracing::warn!(connection = %id, ?lane, %reason, "connection closed for good");
+            let host = self.host.as_deref().unwrap_or("the server");
+            let label = reason.label();
+            tracing::warn!(
+                connection = %id, ?lane, host, reason = label,
+                "connection to {host} closed for good: {reason}",
+            );
             // Before its streams end: who subscribes again on seeing that must find it.
             core.punish(lane, self.was_stable, self.floor);
             sweeper::wake(&core); // To forget it in time.

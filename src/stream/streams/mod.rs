@@ -150,7 +150,6 @@ impl<T: FromMessage> Streams<T> {
 
     /// Takes out the member of that name, with all that it has not read. Drop it to leave its
     /// stream.
-    #[expect(clippy::must_use_candidate, reason = "also called to leave a stream")]
     pub fn remove(&mut self, name: &str) -> Option<Subscription<T>> {
         let key = *self.by_name.get(name)?;
         self.take_out(key)
