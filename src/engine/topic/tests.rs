@@ -68,8 +68,8 @@ struct Reading {
     wakes: Arc<Wakes>,
 }
 
-fn settings(buffer: usize, buffer_bytes: usize) -> Config {
-    Config::default().buffer(buffer).buffer_bytes(buffer_bytes)
+fn settings(buffer: usize, buffer_bytes: usize) -> StreamConfig {
+    Config::default().buffer(buffer).buffer_bytes(buffer_bytes).stream()
 }
 
 struct Model {
@@ -86,8 +86,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(settings: Config) -> Self {
-        let settings = settings.stream();
+    fn new(settings: StreamConfig) -> Self {
         let name = StreamName::try_from("x").unwrap();
         Self {
             broken: None,
@@ -399,7 +398,7 @@ proptest! {
         closes in any::<bool>(),
         replays in any::<bool>(),
     ) {
-        let mut model = Model::new(settings(buffer, buffer_bytes).replay_latest(replays));
+        let mut model = Model::new(StreamConfig { replay_latest: replays, ..settings(buffer, buffer_bytes) });
         model.apply(Op::Join);
         ops.into_iter().for_each(|op| model.apply(op));
         if closes {
@@ -420,7 +419,7 @@ proptest! {
         breaks in 1..200_usize,
         replays in any::<bool>(),
     ) {
-        let mut model = Model::new(settings(buffer, usize::MAX).replay_latest(replays));
+        let mut model = Model::new(StreamConfig { replay_latest: replays, ..settings(buffer, usize::MAX) });
         model.crowded = true;
         model.apply(Op::Join);
         let is_read = |op: &Op| matches!(op, Op::Read { .. } | Op::Leave(_));

@@ -15,6 +15,7 @@ use crate::config::{Config, Limits};
 use crate::engine::core::Parts;
 use crate::engine::limiter::Limiter;
 use crate::engine::seat::Seat;
+use crate::engine::topic::Topic;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::protocol::{Direct, DisconnectReason, Request, Response};
@@ -64,7 +65,7 @@ impl ArcWake for Wakes {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Add(u8),
     Close(u8),
@@ -156,12 +157,7 @@ impl Model {
     }
 
     /// Does something to a member's stream, which owes an item for it.
-    fn on(
-        &mut self,
-        name: u8,
-        owed: &str,
-        act: impl Fn(&Arc<Core>, &Arc<crate::engine::topic::Topic>, &str),
-    ) {
+    fn on(&mut self, name: u8, owed: &str, act: impl Fn(&Arc<Core>, &Arc<Topic>, &str)) {
         let name = name.to_string();
         let (Some(topic), Some(member)) = (self.core.topic(&name), self.members.get_mut(&name))
         else {

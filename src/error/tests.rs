@@ -1,0 +1,174 @@
+//! What errors say.
+
+use super::*;
+
+fn refused() -> Arc<TransportError> {
+    Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+}
+
+fn assert_says<E: StdError>(table: impl IntoIterator<Item = (E, &'static str)>) {
+    for (e, text) in table {
+        assert_eq!(e.to_string(), text);
+    }
+}
+
+#[test]
+fn who_builds_a_manager_is_told_what_would_work() {
+    let syntax = "a b".parse::<http::Uri>().unwrap_err();
+    assert_says([
+        (
+            BuildError::Config(ConfigError::Zero { setting: "buffer" }),
+            "invalid configuration: `buffer` is zero: set it to at least 1",
+        ),
+        (
+            BuildError::Config(ConfigError::OutOfOrder { low: "a", high: "b" }),
+            "invalid configuration: `a` is above `b`: set `b` to at least `a`",
+        ),
+        (
+            BuildError::Name(InvalidName::Empty),
+            "invalid stream name: the name is empty: give the name of a stream",
+        ),
+        (
+            BuildError::Url(UrlError::Scheme),
+            "invalid URL: the scheme is neither `ws` nor `wss`: write `wss://host/path`",
+        ),
+        (
+            BuildError::Url(UrlError::Syntax(syntax)),
+            "invalid URL: this is not a URL: write `wss://host/path`",
+        ),
+    ]);
+}
+
+#[test]
+fn who_is_refused_a_subscription_is_told_the_way_out() {
+    assert_says([
+        (
+            SubscribeError::ConnectionLimit { max: 3 },
+            "all 3 connections are in use: drop a subscription or raise `limits.max_connections`",
+        ),
+        (
+            SubscribeError::InvalidName(InvalidName::ControlCharacter { at: 2 }),
+            "invalid stream name: control character at byte 2: remove it",
+        ),
+        (
+            SubscribeError::InvalidName(InvalidName::TooLong { len: 5000 }),
+            "invalid stream name: the name has 5000 bytes, at most 4096 are allowed",
+        ),
+        (
+            SubscribeError::NoRuntime,
+            "no tokio runtime: call inside one, or `builder.runtime(handle)`",
+        ),
+        (SubscribeError::Shutdown, "the manager has been shut down: build a new one"),
+    ]);
+}
+
+#[test]
+fn a_notice_says_what_is_missing_and_why() {
+    let reason = DisconnectReason::closed(Some(1006), "");
+    assert_says([
+        (
+            StreamError::Decode(DecodeError::new("no number", "x".into())),
+            "cannot read the message: no number",
+        ),
+        (
+            StreamError::Gap(Gap::Lagged { missed: 3 }),
+            "gap: the reader lagged and missed 3: read faster, or raise `buffer`",
+        ),
+        (
+            StreamError::Gap(Gap::Reconnected { down_for: Duration::from_secs(2), reason }),
+            "gap: reconnected after 2.0s (closed by the server with code 1006)",
+        ),
+        (StreamError::Gap(Gap::Sequence { missed: Some(3) }), "gap: the feed skipped 3"),
+        (StreamError::Gap(Gap::Sequence { missed: None }), "gap: the feed skipped messages"),
+        (StreamError::Closed(CloseReason::Shutdown), "stream closed: the manager was shut down"),
+    ]);
+}
+
+#[test]
+fn the_end_of_a_stream_says_what_failed() {
+    let no_token = DialError::Protocol("no token".into());
+    assert_says([
+        (CloseReason::Aborted, "its task was cut off: the runtime was shut down, or a panic"),
+        (CloseReason::Fatal(refused()), "retrying cannot mend this: connection refused"),
+        (
+            CloseReason::NoRequest(Arc::new(no_token)),
+            "the protocol could not make a request: no token",
+        ),
+        (
+            CloseReason::NoRequest(Arc::new(UrlError::Host.into())),
+            "the protocol made a request that has no valid URL: the URL has no host: write \
+             `wss://host/path`",
+        ),
+        (
+            CloseReason::Rejected { reason: "unknown symbol".into() },
+            "rejected by the server: unknown symbol",
+        ),
+        (
+            CloseReason::RetriesExhausted { attempts: 11, last: refused() },
+            "gave up after 11 failed attempts (`retry` allows more), the last: connection refused",
+        ),
+        (
+            CloseReason::Unauthorized(refused()),
+            "the server refused the credentials: connection refused",
+        ),
+        (CloseReason::Unused, "nobody was reading"),
+    ]);
+}
+
+/// What a printer of the whole chain prints.
+fn chain(e: &dyn StdError) -> Vec<String> {
+    let mut texts = vec![e.to_string()];
+    let mut next = e.source();
+    while let Some(e) = next {
+        texts.push(e.to_string());
+        next = e.source();
+    }
+    texts
+}
+
+#[test]
+fn a_cause_is_told_once_and_at_once() {
+    let io = || std::io::Error::other(Layer("outer", Some(Box::new(Layer("inner", None)))));
+    let failed = |reason| Arc::new(TransportError::new(reason).with_source(io()));
+    let dns = CloseReason::RetriesExhausted { attempts: 1, last: failed(DisconnectReason::Dns) };
+    let decode = serde_json::from_str::<u8>("\"x\"").unwrap_err();
+    let errors: [(&dyn StdError, &[&str]); 4] = [
+        (&*failed(DisconnectReason::Tls), &["TLS could not be set up: outer", "inner"]),
+        (&*failed(DisconnectReason::Io(io().kind())), &["outer", "inner"]),
+        (
+            &StreamError::Closed(dns),
+            &[
+                "stream closed: gave up after 1 failed attempts (`retry` allows more), the \
+                 last: the host's name cannot be resolved: outer",
+                "inner",
+            ],
+        ),
+        (
+            &StreamError::Decode(DecodeError::new(decode, "x".into())),
+            &[
+                "cannot read the message: invalid type: string \"x\", expected u8 at line 1 column 3",
+            ],
+        ),
+    ];
+    for (e, lines) in errors {
+        assert_eq!(chain(e), lines);
+    }
+    assert_eq!(failed(DisconnectReason::Tls).in_full(), "TLS could not be set up: outer: inner");
+    let cause = failed(DisconnectReason::Tls);
+    assert!(cause.get_ref().is_some_and(|e| e.is::<std::io::Error>()));
+}
+
+#[derive(Debug)]
+struct Layer(&'static str, Option<Box<Self>>);
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl StdError for Layer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.1.as_deref().map(|e| e as _)
+    }
+}
