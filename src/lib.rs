@@ -26,6 +26,7 @@ pub mod docs {
     #[doc = include_str!("../docs/defaults.md")]
     pub mod defaults {}
 }
+pub mod ext;
 pub mod protocol;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
@@ -38,6 +39,7 @@ pub use config::{Config, ConfigError, FirstRetry, Heartbeat, Limits, RetryPolicy
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
+pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 pub use manager::{WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};

@@ -4,6 +4,7 @@
 
 mod compose;
 mod first_hour;
+mod ext;
 mod leases;
 mod lifecycle;
 mod lines;

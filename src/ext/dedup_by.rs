@@ -1,0 +1,154 @@
+//! Values whose key was not seen a short while ago.
+
+use std::hash::Hash;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::stream::{FusedStream, Stream, TryStream};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::alarm::{Clock, FAR, after};
+use super::queue::KeyedQueue;
+use super::source::{Source, Taken};
+
+/// Keys that are remembered at most where only a period is given.
+const MAX_KEYS: usize = 65_536;
+
+/// For how long `dedup_by` remembers a key: until so many others have come, or for so long.
+///
+/// Both count from when the key was first seen; a repeat does not renew it. The number of keys is
+/// always bounded, and with it the memory.
+///
+/// ```
+/// use std::time::Duration;
+/// use wsmux::DedupWindow;
+///
+/// let _ = DedupWindow::last(10_000); // however old they are
+/// let _ = DedupWindow::last(10_000).period(Duration::from_secs(60)); // what comes first
+/// let _ = DedupWindow::within(Duration::from_secs(60)); // at most 65,536 keys
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub struct DedupWindow {
+    keys: usize,
+    period: Duration,
+}
+
+pin_project! {
+    /// Stream of [`WsTryStreamExt::try_dedup_by`](super::WsTryStreamExt::try_dedup_by).
+    #[must_use = "streams do nothing unless polled"]
+    pub struct TryDedupBy<St, K, F> {
+        #[pin]
+        source: Source<St>,
+        key: F,
+        seen: Seen<K>,
+    }
+}
+
+impl DedupWindow {
+    /// The last `keys` keys, however old they are. With zero, nothing is a repeat.
+    pub const fn last(keys: usize) -> Self {
+        Self { keys, period: Duration::MAX }
+    }
+
+    /// The keys of the last `period`: of more than 65,536, the last of them. With zero, nothing is
+    /// a repeat.
+    pub const fn within(period: Duration) -> Self {
+        Self { keys: MAX_KEYS, period }
+    }
+
+    /// At most so many keys, each of which costs some tens of bytes and what it owns.
+    pub const fn keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Each key for `period` at most.
+    pub const fn period(mut self, period: Duration) -> Self {
+        self.period = period;
+        self
+    }
+}
+
+/// The keys that are remembered, with when to forget them.
+struct Seen<K> {
+    keys: KeyedQueue<K, Option<Instant>>,
+    window: DedupWindow,
+}
+
+impl<K: Eq + Hash> Seen<K> {
+    /// Remembers a key; whether it was not remembered already.
+    fn is_new(&mut self, key: K, clock: &mut Clock) -> bool {
+        let DedupWindow { keys, period } = self.window;
+        if keys == 0 || period.is_zero() {
+            return true;
+        }
+        let mut forgotten_at = None;
+        if period < FAR {
+            let now = clock.now();
+            while matches!(self.keys.front(), Some(Some(then)) if *then <= now) {
+                self.keys.pop_front();
+            }
+            forgotten_at = after(now, period);
+        }
+        let is_new = self.keys.push_new(key, forgotten_at);
+        if self.keys.len() > keys {
+            self.keys.pop_front();
+        }
+        is_new
+    }
+}
+
+impl<St, K, F> TryDedupBy<St, K, F> {
+    pub(super) fn new(stream: St, key: F, window: DedupWindow) -> Self {
+        let seen = Seen { keys: KeyedQueue::new(), window };
+        Self { source: Source::new(stream), key, seen }
+    }
+}
+
+access!(TryDedupBy<St, K, F>: TryStream, source.stream);
+
+impl<St, K, F> Stream for TryDedupBy<St, K, F>
+where
+    St: TryStream,
+    K: Eq + Hash,
+    F: FnMut(&St::Ok) -> K,
+{
+    type Item = Result<St::Ok, St::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        let mut clock = Clock::default();
+        loop {
+            match ready!(this.source.as_mut().poll_take(cx)) {
+                Taken::Value(value) => {
+                    if this.seen.is_new((this.key)(&value), &mut clock) {
+                        return Poll::Ready(Some(Ok(value)));
+                    }
+                }
+                Taken::Notice(notice) => return Poll::Ready(Some(Err(notice))),
+                Taken::Ended => return Poll::Ready(None),
+                Taken::Idle => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<St, K, F> FusedStream for TryDedupBy<St, K, F>
+where
+    St: TryStream,
+    K: Eq + Hash,
+    F: FnMut(&St::Ok) -> K,
+{
+    fn is_terminated(&self) -> bool {
+        self.source.is_ended()
+    }
+}
+
+plain! {
+    /// Stream of [`WsStreamExt::dedup_by`](super::WsStreamExt::dedup_by).
+    DedupBy<St, K, F> of TryDedupBy<Plain, K, F> over source.stream,
+    yields St::Item, where St: Stream, K: Eq + Hash, F: FnMut(&St::Item) -> K
+}
