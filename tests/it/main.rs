@@ -3,8 +3,8 @@
 //! One binary for all of it: it links once.
 
 mod compose;
-mod first_hour;
 mod ext;
+mod first_hour;
 mod leases;
 mod lifecycle;
 mod lines;
