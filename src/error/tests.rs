@@ -158,6 +158,12 @@ fn a_cause_is_told_once_and_at_once() {
     assert!(cause.get_ref().is_some_and(|e| e.is::<std::io::Error>()));
 }
 
+#[test]
+fn a_cause_in_the_servers_words_forges_no_line() {
+    let e = TransportError::new(DisconnectReason::Protocol).with_source("no\r\n\u{1b}[31mWARN x");
+    assert_eq!(e.to_string(), "the protocol gave the connection up: no[31mWARN x");
+}
+
 #[derive(Debug)]
 struct Layer(&'static str, Option<Box<Self>>);
 

@@ -164,7 +164,7 @@ impl TransportError {
         let mut next = self.source();
         while let Some(cause) = next {
             line.push_str(": ");
-            line.push_str(&cause.to_string());
+            line.push_str(&on_one_line(cause));
             next = cause.source();
         }
         line
@@ -181,8 +181,8 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.reason, &self.source) {
             (reason, None) => fmt::Display::fmt(reason, f),
-            (DisconnectReason::Io(_), Some(cause)) => fmt::Display::fmt(cause, f), // It says more.
-            (reason, Some(cause)) => write!(f, "{reason}: {cause}"),
+            (DisconnectReason::Io(_), Some(cause)) => f.write_str(&on_one_line(cause)), // It says more.
+            (reason, Some(cause)) => write!(f, "{reason}: {}", on_one_line(cause)),
         }
     }
 }
@@ -191,6 +191,11 @@ impl StdError for TransportError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().and_then(StdError::source)
     }
+}
+
+/// What a cause says, without what would forge a line of a log: it may be the server's words.
+fn on_one_line(cause: &(impl fmt::Display + ?Sized)) -> String {
+    cause.to_string().chars().filter(|c| !c.is_control()).collect()
 }
 
 pub(crate) type BoxSocket = Box<dyn Socket>;

@@ -108,11 +108,12 @@ impl Drop for Running {
         if matches!(reason, CloseReason::Unused) {
             tracing::debug!(connection = %id, ?lane, "connection closed");
         } else {
-            let host = self.host.as_deref().unwrap_or("the server");
+            let host = self.host.as_deref();
+            let to = host.map(|host| format!("{host}: ")).unwrap_or_default();
             let label = reason.label();
             tracing::warn!(
                 connection = %id, ?lane, host, reason = label,
-                "connection to {host} closed for good: {reason}",
+                "connection closed for good: {to}{reason}",
             );
             // Before its streams end: who subscribes again on seeing that must find it.
             core.punish(lane, self.was_stable, self.floor);
