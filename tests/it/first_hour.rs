@@ -136,6 +136,7 @@ async fn with_replay_a_late_reader_gets_the_last_message_first_at_once_and_marke
 #[tokio::test(start_paused = true)]
 async fn a_replay_may_be_one_names_own_and_is_off_elsewhere() {
     let (transport, mut server) = memory::pair();
+    crate::status::care_for_lines();
     let builder = WsManager::builder(Direct::new("ws://test").unwrap()).config(config());
     let builder = builder.transport(transport).limiter(Limiter::new());
     let manager = builder.stream("x", |stream| stream.replay_latest = true).build().unwrap();

@@ -163,6 +163,7 @@ async fn a_stream_without_data_for_its_timeout_is_reconnected_whatever_else_come
 #[tokio::test(start_paused = true)]
 async fn a_data_timeout_may_be_one_names_own() {
     let (transport, mut server) = memory::pair();
+    crate::status::care_for_lines();
     let manager = WsManager::builder(Direct::new("ws://test/").unwrap())
         .config(config().data_timeout(Some(MINUTE)))
         .stream("fast", |stream| stream.data_timeout = Some(SECOND))
@@ -187,6 +188,7 @@ async fn a_data_timeout_may_be_one_names_own() {
 #[tokio::test(start_paused = true)]
 async fn a_name_without_data_is_joined_again_alone_where_others_share_its_socket() {
     let (transport, mut server) = memory::pair();
+    crate::status::care_for_lines();
     let manager = WsManager::builder(Lines::default())
         .config(config())
         .stream("a1", |stream| stream.data_timeout = Some(30 * SECOND))

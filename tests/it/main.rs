@@ -43,6 +43,7 @@ fn manager_with(config: Config) -> (WsManager, MemoryServer) {
 }
 
 fn manager_of(protocol: impl Protocol, config: Config) -> (WsManager, MemoryServer) {
+    status::care_for_lines();
     let (transport, server) = memory::pair();
     let builder = WsManager::builder(protocol).config(config).transport(transport).seed(7);
     (builder.limiter(Limiter::new()).build().unwrap(), server)

@@ -210,6 +210,7 @@ async fn too_many_requests_pause_the_host_in_every_manager() {
     let limiter = Limiter::new();
     let other = |base: &str| {
         let (transport, server) = wsmux::test_util::memory::pair();
+        crate::status::care_for_lines();
         let builder = WsManager::builder(Direct::new(base).unwrap()).config(config());
         (builder.transport(transport).limiter(limiter.clone()).build().unwrap(), server)
     };

@@ -1,7 +1,7 @@
 //! What an operator sees: status, snapshots, events, counters and log lines.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use futures::StreamExt as _;
 use futures::future::FutureExt as _;
@@ -556,6 +556,36 @@ impl tracing::Subscriber for Lines {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
+}
+
+/// Is interested in the lines of this crate, and lets them go.
+struct Nobody;
+
+impl tracing::Subscriber for Nobody {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("wsmux")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        panic!("no spans");
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Has somebody be interested in the crate's lines before any of them is met. Else one that is met
+/// for the first time by a test that does not listen, while another begins to, is off for both.
+pub(crate) fn care_for_lines() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Nobody).unwrap());
 }
 
 struct Line(String);
