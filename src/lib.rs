@@ -41,8 +41,14 @@ pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 pub use manager::{WsManager, WsManagerBuilder};
+pub use manager::{HealthChanges, WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
-pub use observe::{ConnectionId, Event, ManagerMetrics, Overall, Status, StreamInfo};
+pub use observe::{
+    Activity, Cause, ConnectionId, Diagnosis, Event, Figure, Finding, FindingKind, Health,
+    HealthChange, HealthStatus, Lately, Latency, ManagerMetrics, Overall, Severity, Status,
+    StreamInfo, Thresholds,
+};
 pub use protocol::DisconnectReason;
 pub use stream::{Events, Lease, StatusStream, Streams, Subscription, Values};
+pub use stream::{Events, LatencyBy, Lease, StatusStream, Subscription, Values};

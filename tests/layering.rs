@@ -24,7 +24,7 @@ const LEVELS: &[&[&str]] = &[
 const ENGINE: &[&[&str]] = &[
     &["defect"],
     &["sync"],
-    &["events", "limiter", "penalty", "topic"],
+    &["events", "limiter", "neighbours", "penalty", "topic"],
     &["registry"],
     &["core"],
     &["sweeper"],

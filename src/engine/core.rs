@@ -9,7 +9,7 @@
 //! lock but, shortly, a topic's. What a decision leaves to be done (wake, close, drop) is done after
 //! the lock is released, since it may run other people's code, which may come back here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,12 +20,14 @@ use tokio::time::{self, Instant};
 
 use super::events::Log;
 use super::limiter::Limiter;
+use super::neighbours::ManagerId;
 use super::registry::{Asked, Change, Kind, Leftovers, Link, Registry};
 use super::sync::{Following, Mutex, Signal, Watch};
 use super::topic::Topic;
 use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
+use crate::observe::health::Ended;
 use crate::observe::{ConnectionId, Event, Metrics, Overall, StreamInfo};
 use crate::protocol::{Lane, Protocol};
 use crate::transport::DynTransport;
@@ -33,8 +35,13 @@ use crate::transport::DynTransport;
 /// Topics looked at under one hold of the lock, by what has to look at all of them.
 const PIECE: usize = 64;
 
+/// Streams that ended by themselves, of which the latest are known.
+const MAX_ENDED: usize = 256;
+
 pub(crate) struct Core {
     pub(crate) config: Arc<Config>,
+    /// The latest streams that ended by themselves, the oldest first.
+    ended: Mutex<VecDeque<Ended>>,
     pub(crate) events: Arc<Log<Event>>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Arc<Metrics>,
@@ -69,6 +76,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, limiter, protocol, runtime, seed, streams, transport, wall } = parts;
         Arc::new(Self {
+            ended: Mutex::default(),
             events: Arc::new(Log::new()),
             limiter,
             metrics: Arc::default(),
@@ -104,7 +112,11 @@ impl Core {
                 opened = true;
                 self.open_topic(name)
             })
-        })?;
+        });
+        if let Err(SubscribeError::ConnectionLimit { .. }) = &joined {
+            self.metrics.recent.refused.add(1, asked.now);
+        }
+        let joined = joined?;
         if opened {
             tracing::debug!(%name, "stream opened");
             self.metrics.stream_opened();
@@ -213,7 +225,7 @@ impl Core {
         while poll_fn(|cx| running.poll_changed(cx)).await.is_some_and(|running| running > 0) {}
     }
 
-    pub(super) fn is_shut_down(&self) -> bool {
+    pub(crate) fn is_shut_down(&self) -> bool {
         self.registry.lock().is_shut_down()
     }
 
@@ -240,6 +252,11 @@ impl Core {
     pub(crate) fn info(&self, topic: &Arc<Topic>) -> Option<StreamInfo> {
         let listed = self.registry.lock().listed(topic);
         listed.map(|listed| listed.info(Instant::now()))
+    }
+
+    /// What tells this manager from the others of the process.
+    pub(crate) fn id(&self) -> ManagerId {
+        Arc::as_ptr(&self.metrics) as usize
     }
 
     /// The runtime to run connections on.
@@ -285,8 +302,27 @@ impl Core {
                 reason => Event::StreamClosed { name, reason: reason.clone() },
             });
             tracing::debug!(name = %topic.name, %reason, "stream closed");
+            if !matches!(reason, CloseReason::Shutdown | CloseReason::Unused) {
+                self.remember_end(&topic, &reason);
+            }
             topic.close(reason);
         }
+    }
+
+    fn remember_end(&self, topic: &Topic, reason: &CloseReason) {
+        let (at, name, reason) = (Instant::now(), topic.name.clone(), reason.clone());
+        self.metrics.recent.ended.add(1, at);
+        let forgotten = {
+            let mut ended = self.ended.lock();
+            ended.push_back(Ended { at, name, reason });
+            if ended.len() > MAX_ENDED { ended.pop_front() } else { None }
+        };
+        drop(forgotten);
+    }
+
+    /// The latest streams that ended by themselves, the oldest first.
+    pub(crate) fn ended(&self) -> Vec<Ended> {
+        self.ended.lock().iter().cloned().collect()
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod core;
 pub(crate) mod defect;
 pub(crate) mod events;
 pub(crate) mod limiter;
+pub(crate) mod neighbours;
 mod penalty;
 pub(crate) mod registry;
 pub(crate) mod seat;

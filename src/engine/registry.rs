@@ -66,6 +66,8 @@ struct Entry {
     leases: usize,
     readers: usize,
     topic: Arc<Topic>,
+    /// Since when it has been leased and not read; holds while it is.
+    unattended_since: Instant,
 }
 
 /// The registry's end of a connection.
@@ -198,17 +200,19 @@ impl Registry {
         self.refusals.forget_old(asked.now);
         if let Some(&key) = self.by_name.get(asked.name) {
             if !self.topics[key].topic.is_closed() {
-                return Ok((self.sit(key, asked.kind), None));
+                return Ok((self.sit(key, asked), None));
             }
             self.take_out(key, None); // It has ended, and nobody has told us yet.
         }
         let (connection, link) = self.room(asked)?;
         let topic = open();
-        let entry = Entry { connection, idle: None, leases: 0, readers: 0, topic };
+        let unattended_since = asked.now;
+        let entry =
+            Entry { connection, idle: None, leases: 0, readers: 0, topic, unattended_since };
         let key = self.topics.insert(entry);
         self.by_name.insert(asked.name.clone(), key);
         self.carry(connection, key, asked.name);
-        Ok((self.sit(key, asked.kind), link))
+        Ok((self.sit(key, asked), link))
     }
 
     /// Gives a seat back. Says nothing to a topic that has succeeded the one that was sat in.
@@ -219,7 +223,10 @@ impl Registry {
         let entry = &mut self.topics[key];
         match kind {
             Kind::Lease => entry.leases -= 1,
-            Kind::Reader => entry.readers -= 1,
+            Kind::Reader => {
+                entry.readers -= 1;
+                entry.unattended_since = now;
+            }
         }
         if entry.leases + entry.readers > 0 {
             return false;
@@ -439,6 +446,7 @@ impl Registry {
             leases: entry.leases,
             readers: entry.readers,
             topic: Arc::clone(&entry.topic),
+            unattended_since: entry.unattended_since,
         });
         (listed.collect(), Some(end).filter(|end| *end < self.topics.capacity()))
     }
@@ -455,9 +463,12 @@ impl Registry {
         (is_it || seeded(Defect::LeaveByName)).then_some(key)
     }
 
-    fn sit(&mut self, key: usize, kind: Kind) -> Arc<Topic> {
+    fn sit(&mut self, key: usize, asked: &Asked<'_>) -> Arc<Topic> {
         let entry = &mut self.topics[key];
-        match kind {
+        if entry.leases == 0 {
+            entry.unattended_since = asked.now;
+        }
+        match asked.kind {
             Kind::Lease => entry.leases += 1,
             Kind::Reader => entry.readers += 1,
         }
@@ -618,30 +629,43 @@ pub(crate) struct Listed {
     leases: usize,
     readers: usize,
     topic: Arc<Topic>,
+    unattended_since: Instant,
 }
+
+/// What [`StreamInfo::lost_lately`] looks back.
+const LATELY: Duration = Duration::from_secs(300);
 
 impl Listed {
     pub(crate) fn info(self, now: Instant) -> StreamInfo {
         let facts = self.topic.facts();
         let silent_since = facts.joined_at.map(|at| facts.last_message.map_or(at, |m| m.max(at)));
-        let silent_for = silent_since.map(|since| now.saturating_duration_since(since));
+        let ago = |since| now.saturating_duration_since(since);
+        let silent_for = silent_since.map(ago);
+        let is_unattended = self.leases > 0 && self.readers == 0;
         StreamInfo {
             attempt: facts.attempt,
             bytes: facts.bytes,
+            config: self.topic.settings.clone(),
             connection: self.connection,
+            down_for: facts.down_since.map(ago),
             gaps: facts.gaps,
             lag: facts.lag,
             lagged: facts.lagged,
             last_error: facts.last_error,
             last_message: facts.last_message,
             lane: self.lane.unwrap_or_else(|| Lane::new(self.topic.name.as_str())),
+            latency: self.topic.latency(now),
             leases: self.leases,
+            lost_lately: facts.losses.iter().filter(|at| ago(**at) < LATELY).count(),
             messages: facts.messages,
             name: self.topic.name.clone(),
             quiet: silent_for.is_some_and(|silent| silent >= self.topic.settings.quiet_after),
             readers: self.readers,
+            silent_for,
             status: self.topic.status().get(),
-            uptime: facts.joined_at.map(|at| now.saturating_duration_since(at)),
+            unattended_for: is_unattended.then(|| ago(self.unattended_since)),
+            unread_for: facts.unread_since.map(ago),
+            uptime: facts.joined_at.map(ago),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The handle users hold. Each file beside this one adds what one concern needs.
 
 mod builder;
+mod health;
+mod health_changes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::stream::open::open;
 use crate::stream::{Events, Lease, StatusStream, Streams, Subscription};
 
 pub use builder::WsManagerBuilder;
+pub use health_changes::HealthChanges;
 
 /// Hands out [`Subscription`]s, sharing one socket per stream name.
 ///

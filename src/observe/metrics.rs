@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::metrics::{counter, gauge, histogram};
+use tokio::time::Instant;
 
+use super::activity::Recent;
 use crate::error::{CloseReason, Gap};
 use crate::protocol::DisconnectReason;
 
@@ -49,6 +51,8 @@ macro_rules! metrics {
         #[derive(Debug, Default)]
         pub(crate) struct Metrics {
             $($field: AtomicU64,)*
+            /// The same by time, where [`Health`](crate::Health) asks for it.
+            pub(crate) recent: Recent,
         }
 
         impl Metrics {
@@ -106,11 +110,13 @@ impl Metrics {
     /// A socket was lost.
     pub(crate) fn lost(&self, reason: &DisconnectReason) {
         add(&self.disconnects, 1);
+        self.recent.disconnects.add(1, Instant::now());
         counter!("ws_manager_disconnects_total", "reason" => reason.label()).increment(1);
     }
 
     pub(crate) fn retrying(&self) {
         add(&self.retries, 1);
+        self.recent.retries.add(1, Instant::now());
         counter!("ws_manager_retry_count_total").increment(1);
     }
 
@@ -127,6 +133,7 @@ impl Metrics {
 
     pub(crate) fn unroutable(&self, messages: u64) {
         add(&self.unroutable, messages);
+        self.recent.unroutable.add(messages, Instant::now());
         counter!("ws_manager_unroutable_messages_total").increment(messages);
     }
 
@@ -134,6 +141,7 @@ impl Metrics {
         let cause = match gap {
             Gap::Lagged { missed } => {
                 add(&self.lagged, *missed);
+                self.recent.lagged.add(*missed, Instant::now());
                 counter!("ws_manager_lagged_messages_total").increment(*missed);
                 "lagged"
             }
@@ -151,6 +159,7 @@ impl Metrics {
 
     pub(crate) fn decode_error(&self) {
         add(&self.decode_errors, 1);
+        self.recent.decode_errors.add(1, Instant::now());
         counter!("ws_manager_decode_errors_total").increment(1);
     }
 

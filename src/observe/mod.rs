@@ -1,11 +1,23 @@
-//! What an operator sees: status, events, counters. Plain data; who tells it whom is the engine's
-//! business.
+//! What an operator sees: status, events, counters, health. Plain data; who tells it whom is the
+//! engine's business.
 
+mod activity;
 mod event;
+pub(crate) mod health;
+mod latency;
 mod metrics;
 mod status;
+mod window;
 
+pub use activity::Activity;
 pub use event::Event;
+pub use health::{
+    Cause, Diagnosis, Figure, Finding, FindingKind, Health, HealthChange, HealthStatus, Severity,
+    Thresholds,
+};
+pub(crate) use latency::Delays;
+pub use latency::Latency;
 pub use metrics::ManagerMetrics;
 pub(crate) use metrics::Metrics;
 pub use status::{ConnectionId, Overall, Status, StreamInfo};
+pub use window::Lately;

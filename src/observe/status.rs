@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Latency;
+use crate::config::StreamConfig;
 use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::protocol::Lane;
@@ -106,8 +108,13 @@ pub struct StreamInfo {
     pub attempt: u32,
     /// Bytes of messages received since the stream was opened.
     pub bytes: u64,
+    /// The settings that hold for the stream.
+    pub config: StreamConfig,
     /// The connection that carries the stream.
     pub connection: ConnectionId,
+    /// Time since the stream was last heard, or since it was opened if it never was joined; `None`
+    /// while it is joined.
+    pub down_for: Option<Duration>,
     /// Breaks since the stream was opened: losses of its socket, and numbers skipped by its feed.
     pub gaps: u64,
     /// Messages between the newest one and the next one of the slowest reader.
@@ -120,8 +127,13 @@ pub struct StreamInfo {
     pub last_message: Option<Instant>,
     /// The lane that the stream travels in.
     pub lane: Lane,
+    /// How old messages are when they arrive, where a reader
+    /// [measures](crate::Subscription::latency_by) it; where several do, the highest.
+    pub latency: Option<Latency>,
     /// Leases taken by [`keep_warm`](crate::WsManager::keep_warm).
     pub leases: usize,
+    /// How often the stream was lost in the last five minutes; at most 16 are counted.
+    pub lost_lately: usize,
     /// Messages received since the stream was opened.
     pub messages: u64,
     /// The stream's name.
@@ -131,8 +143,16 @@ pub struct StreamInfo {
     pub quiet: bool,
     /// Subscriptions.
     pub readers: usize,
+    /// Time since the last message, or since the join if none came after it, while the stream is
+    /// joined.
+    pub silent_for: Option<Duration>,
     /// What the stream is doing.
     pub status: Status,
+    /// How long the stream has been leased without a reader, while it is.
+    pub unattended_for: Option<Duration>,
+    /// How long the oldest message kept that a reader has not come to has been there, if there is
+    /// one.
+    pub unread_for: Option<Duration>,
     /// Time since the stream was last joined, while it is.
     pub uptime: Option<Duration>,
 }

@@ -113,7 +113,7 @@ impl Protocol for Direct {
         if !built.same_origin(&self.base) || built.path() != url.path() {
             return Err(UrlError::NameEscapes.into());
         }
-        Ok(Request::to(url).joining([name]))
+        Ok(Request::to(url).made_from(&self.base).joining([name]))
     }
 
     fn session(&self, _: &Dial<'_>) -> Box<dyn Session> {

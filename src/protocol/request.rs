@@ -10,6 +10,8 @@ use crate::name::StreamName;
 /// An opening handshake to be made.
 #[derive(Clone)]
 pub struct Request {
+    /// What the URL was made from, where it has a name in it.
+    base: Option<Url>,
     headers: HeaderMap,
     joins: Vec<StreamName>,
     subprotocols: Vec<String>,
@@ -31,6 +33,7 @@ impl Request {
     pub fn to(url: Url) -> Self {
         let headers = url.authorization().map(|value| (http::header::AUTHORIZATION, value.clone()));
         Self {
+            base: None,
             headers: headers.into_iter().collect(),
             joins: Vec::new(),
             subprotocols: Vec::new(),
@@ -58,6 +61,17 @@ impl Request {
     pub fn joining(mut self, names: impl IntoIterator<Item = StreamName>) -> Self {
         self.joins.extend(names);
         self
+    }
+
+    /// Says that this URL is `base` with a name in it.
+    pub(super) fn made_from(mut self, base: &Url) -> Self {
+        self.base = Some(base.clone());
+        self
+    }
+
+    /// The URL without the name that is in it: equal for all names.
+    pub(crate) fn base(&self) -> &Url {
+        self.base.as_ref().unwrap_or(&self.url)
     }
 
     /// The URL.

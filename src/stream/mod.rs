@@ -3,6 +3,7 @@
 mod events;
 mod many;
 pub(crate) mod open;
+mod latency;
 mod status;
 mod streams;
 mod values;
@@ -25,6 +26,7 @@ use crate::observe::{Status, StreamInfo};
 use many::Many;
 
 pub use events::Events;
+pub use latency::LatencyBy;
 pub use status::StatusStream;
 pub use streams::Streams;
 pub use values::Values;

@@ -10,6 +10,7 @@ mod socket;
 mod tls;
 mod tungstenite;
 
+use std::any::TypeId;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -206,9 +207,19 @@ pub(crate) trait DynTransport: Send + Sync {
         &'a self,
         request: &'a Request,
     ) -> BoxFuture<'a, Result<(BoxSocket, Response), TransportError>>;
+
+    /// Whether equal URLs lead to the same server, whoever dials: not so in memory, nor where
+    /// nobody can tell.
+    fn is_network(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Transport> DynTransport for T {
+    fn is_network(&self) -> bool {
+        TypeId::of::<T>() == TypeId::of::<Tungstenite>()
+    }
+
     fn connect<'a>(
         &'a self,
         request: &'a Request,

@@ -5,6 +5,7 @@
 mod compose;
 mod ext;
 mod first_hour;
+mod health;
 mod leases;
 mod lifecycle;
 mod lines;

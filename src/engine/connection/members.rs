@@ -203,6 +203,7 @@ impl Members {
             let messages = std::mem::take(&mut member.pending);
             let bytes = messages.iter().map(Message::len).sum::<usize>();
             self.metrics.received(messages.len() as u64, bytes as u64);
+            self.metrics.recent.messages.add(messages.len() as u64, now);
             member.topic.publish(messages, now, &mut self.woken);
         }
         self.touched = touched;

@@ -30,6 +30,7 @@ use tokio::time::{self, Instant};
 
 use super::events::Log;
 use super::limiter::{Limiter, Permit};
+use super::neighbours::{Neighbours, Present};
 use super::registry::Link;
 use crate::config::{Backoff, Config};
 use crate::error::CloseReason;
@@ -53,6 +54,8 @@ struct Connection {
     /// Where the last socket that failed was to lead, for the log.
     host: Option<String>,
     limiter: Limiter,
+    /// Held while a socket is open, where other managers may have one to the same base.
+    present: Option<Present>,
     status: Status,
     transport: Arc<dyn DynTransport>,
     /// Whether the last socket was of use for long enough.
@@ -180,6 +183,10 @@ impl Connection {
             handshake,
         });
         self.context.metrics.connected(handshake);
+        if self.transport.is_network() {
+            let manager = Arc::as_ptr(&self.context.metrics) as usize;
+            self.present = Some(Neighbours::process_wide().enter(manager, request));
+        }
         self.tell_open(true);
         self.announce(Status::Joining);
         State::Open(Box::new(Open::new(socket, session, request, attempt, &self.context.metrics)))
@@ -193,6 +200,7 @@ impl Connection {
             self.classifier.forgive();
         }
         self.tell_open(false);
+        self.present = None;
         let (heard_at, host) = (open.heard_at(), open.request().clone());
         match ended {
             Ended::Lost { error, close } => {

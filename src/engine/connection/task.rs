@@ -60,6 +60,7 @@ impl Connection {
             floor: Duration::ZERO,
             host: None,
             limiter: core.limiter.clone(),
+            present: None,
             status: Status::Connecting { attempt: 1 },
             transport: Arc::clone(&core.transport),
             was_stable: false,

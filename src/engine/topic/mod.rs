@@ -22,9 +22,9 @@
 
 mod ring;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::task::coop;
@@ -38,13 +38,14 @@ use crate::config::StreamConfig;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::observe::{Metrics, Status};
+use crate::observe::{Delays, Latency, Metrics, Status};
 use crate::protocol::DisconnectReason;
 use crate::transport::TransportError;
 
 /// One stream. Its identity is its `Arc`'s: a stream closed and opened again is another topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
+    meters: Mutex<Vec<Weak<Meter>>>,
     metrics: Arc<Metrics>,
     pub(crate) name: StreamName,
     ring: Mutex<Ring>,
@@ -52,10 +53,14 @@ pub(crate) struct Topic {
     status: Arc<Watch<Status>>,
 }
 
+/// What a reader measures the age of its messages with.
+pub(crate) type Meter = Mutex<Delays>;
+
 impl Topic {
     pub(crate) fn new(name: StreamName, settings: StreamConfig, metrics: Arc<Metrics>) -> Self {
         let status = Arc::new(Watch::new(Status::Connecting { attempt: 1 }));
-        Self { metrics, name, ring: Mutex::new(Ring::new()), settings, status }
+        let (meters, ring) = (Mutex::default(), Mutex::new(Ring::new()));
+        Self { meters, metrics, name, ring, settings, status }
     }
 
     /// A reader of everything that is published from now on.
@@ -110,6 +115,7 @@ impl Topic {
         let mut ring = self.ring.lock();
         let below = ring.next_reader;
         ring.facts.joined_at = None;
+        ring.lost(since);
         ring.broken.get_or_insert(Break { below, reason, since });
     }
 
@@ -202,9 +208,23 @@ impl Topic {
 
     pub(crate) fn facts(&self) -> Facts {
         let ring = self.ring.lock();
-        let slowest = ring.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
-        let lag = slowest.map_or(0, |at| ring.next.saturating_sub(at));
-        Facts { lag, ..ring.facts.clone() }
+        let lag = ring.slowest().map_or(0, |at| ring.next.saturating_sub(at));
+        let (down_since, unread_since) = (ring.down_since(), ring.unread_since());
+        Facts { down_since, lag, unread_since, ..ring.facts.clone() }
+    }
+
+    /// Has `meter` told of by [`latency`](Self::latency) for as long as it lives.
+    pub(crate) fn measured_by(&self, meter: &Arc<Meter>) {
+        let mut meters = self.meters.lock();
+        meters.retain(|meter| meter.strong_count() > 0);
+        meters.push(Arc::downgrade(meter));
+    }
+
+    /// What the meter with the highest latency says.
+    pub(crate) fn latency(&self, now: Instant) -> Option<Latency> {
+        let meters: Vec<_> = self.meters.lock().iter().filter_map(Weak::upgrade).collect();
+        let latencies = meters.iter().filter_map(|meter| meter.lock().latency(now));
+        latencies.max_by_key(|latency| latency.p99)
     }
 }
 
@@ -360,6 +380,11 @@ impl Reader {
     /// Whether what was yielded last came before this reader did.
     pub(crate) fn is_replayed(&self) -> bool {
         self.replayed
+    }
+
+    /// When the message last [taken](Self::take) was read from the socket.
+    pub(crate) fn received_at(&self) -> Option<Instant> {
+        self.batch.as_ref().map(|batch| batch.received_at)
     }
 
     /// Whether the end has been met.

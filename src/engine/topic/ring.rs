@@ -25,6 +25,9 @@ pub(super) const MAX_NOTICES: usize = 64;
 /// The latest message is copied out of its read buffer if it is not larger.
 const COPIED: usize = 1024;
 
+/// Losses of its source that a topic remembers.
+const MAX_LOSSES: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Ring {
     pub(super) batches: VecDeque<Arc<Batch>>,
@@ -52,13 +55,18 @@ pub(super) struct Ring {
 pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) bytes: u64,
+    pub(crate) down_since: Option<Instant>,
     pub(crate) gaps: u64,
     pub(crate) joined_at: Option<Instant>,
     pub(crate) lag: u64,
     pub(crate) lagged: u64,
     pub(crate) last_error: Option<Arc<TransportError>>,
     pub(crate) last_message: Option<Instant>,
+    /// When the source was lost, the latest few.
+    pub(crate) losses: VecDeque<Instant>,
     pub(crate) messages: u64,
+    pub(crate) opened_at: Instant,
+    pub(crate) unread_since: Option<Instant>,
 }
 
 impl Facts {
@@ -66,13 +74,17 @@ impl Facts {
         Self {
             attempt: 1,
             bytes: 0,
+            down_since: None,
             gaps: 0,
             joined_at: None,
             lag: 0,
             lagged: 0,
             last_error: None,
             last_message: None,
+            losses: VecDeque::new(),
             messages: 0,
+            opened_at: Instant::now(),
+            unread_since: None,
         }
     }
 }
@@ -119,6 +131,32 @@ impl Ring {
         }
     }
 
+    /// The source is lost.
+    pub(super) fn lost(&mut self, since: Instant) {
+        let losses = &mut self.facts.losses;
+        if losses.len() == MAX_LOSSES {
+            losses.pop_front();
+        }
+        losses.push_back(since);
+    }
+
+    /// The position of the slowest reader, if there is a reader.
+    pub(super) fn slowest(&self) -> Option<u64> {
+        self.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min()
+    }
+
+    /// When the oldest message came that is kept for a reader.
+    pub(super) fn unread_since(&self) -> Option<Instant> {
+        let at = self.slowest()?.max(self.first);
+        self.batch_at(at).map(|batch| batch.received_at)
+    }
+
+    /// Since when it has had no source.
+    pub(super) fn down_since(&self) -> Option<Instant> {
+        let since = self.broken.as_ref().map_or(self.facts.opened_at, |broken| broken.since);
+        self.facts.joined_at.is_none().then_some(since)
+    }
+
     /// Appends a batch, and returns what fell out of the ring, to be dropped without the lock.
     pub(super) fn push(
         &mut self,
@@ -153,8 +191,7 @@ impl Ring {
         }
         let oldest = self.next.saturating_sub(settings.buffer as u64);
         // What all have taken goes too: it would only keep the buffers it was read into from reuse.
-        let taken = self.readers.iter().map(|(_, reader)| reader.at.load(Relaxed)).min();
-        self.evict_to(oldest.max(taken.unwrap_or(0)), &mut evicted);
+        self.evict_to(oldest.max(self.slowest().unwrap_or(0)), &mut evicted);
         while self.bytes > settings.buffer_bytes && self.first + 1 < self.next {
             self.evict_to(self.first + 1, &mut evicted);
         }
