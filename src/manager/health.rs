@@ -1,12 +1,10 @@
 //! Whether a manager is well: a look at it, and the rules' word on what was seen.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::WsManager;
-use super::health_changes::HealthChanges;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::observe::health::{Observed, findings};
@@ -26,7 +24,7 @@ impl WsManager {
     /// [`health`](Self::health) with other ideas of what is still well.
     #[must_use]
     pub fn health_with(&self, thresholds: &Thresholds) -> Health {
-        look(&self.core, thresholds, |observed, findings| Health::new(observed, findings))
+        look(&self.core, thresholds, Health::new)
     }
 
     /// The manager's health and its streams as a table for a person.
@@ -48,24 +46,6 @@ impl WsManager {
             let health = Health::new(observed, findings);
             Diagnosis::new(health, observed.streams.to_vec())
         })
-    }
-
-    /// Looks at the health now and every `period`, and logs and yields what has changed: findings
-    /// that appeared or became better or worse, and those that are resolved. Nothing is said while
-    /// all stays as it is.
-    ///
-    /// It does nothing until it is polled, keeps neither sockets nor the manager alive, and ends
-    /// with them. Most programs spawn it:
-    ///
-    /// ```no_run
-    /// # async fn run(manager: wsmux::WsManager) {
-    /// use std::time::Duration;
-    ///
-    /// tokio::spawn(manager.diagnose_every(Duration::from_secs(60)).run());
-    /// # }
-    /// ```
-    pub fn diagnose_every(&self, period: Duration) -> HealthChanges {
-        HealthChanges::new(&self.core, period)
     }
 }
 

@@ -10,11 +10,32 @@ use std::time::Duration;
 use futures::stream::Stream;
 use tokio::time::{self, Sleep};
 
+use super::WsManager;
 use super::health::look;
 use crate::engine::core::Core;
 use crate::engine::sync::Following;
 use crate::observe::health::{Known, escaped};
 use crate::observe::{HealthChange, Overall, Severity, Thresholds};
+
+impl WsManager {
+    /// Looks at the health now and every `period`, and logs and yields what has changed: findings
+    /// that appeared or became better or worse, and those that are resolved. Nothing is said while
+    /// all stays as it is.
+    ///
+    /// It does nothing until it is polled, keeps neither sockets nor the manager alive, and ends
+    /// with them. Most programs spawn it:
+    ///
+    /// ```no_run
+    /// # async fn run(manager: wsmux::WsManager) {
+    /// use std::time::Duration;
+    ///
+    /// tokio::spawn(manager.diagnose_every(Duration::from_secs(60)).run());
+    /// # }
+    /// ```
+    pub fn diagnose_every(&self, period: Duration) -> HealthChanges {
+        HealthChanges::new(&self.core, period)
+    }
+}
 
 /// What changes in a manager's health; created by
 /// [`WsManager::diagnose_every`](crate::WsManager::diagnose_every).

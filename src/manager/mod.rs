@@ -176,7 +176,7 @@ impl WsManager {
     }
 
     /// Closes the streams that have had neither reader nor lease for `idle_for`, and returns how
-    /// many those were, whatever their [`linger`](field@Config::linger). [`Duration::ZERO`] closes
+    /// many those were, whatever their [`linger`](field@crate::Config::linger). [`Duration::ZERO`] closes
     /// all that are idle.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn sweep_idle(&self, idle_for: Duration) -> usize {
@@ -186,7 +186,7 @@ impl WsManager {
 
     /// Closes every stream with [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), refuses new
     /// ones, and waits until the sockets are closed: at most
-    /// [`Config::close_timeout`](field@Config::close_timeout), and then cuts off those that are not.
+    /// [`Config::close_timeout`](field@crate::Config::close_timeout), and then cuts off those that are not.
     /// Readers see the end at once, before their sockets are closed.
     ///
     /// Dropping the future leaves the sockets to close by themselves, within the same time.

@@ -12,7 +12,6 @@
 //!    days is not mistaken for a new one.
 //! 3. A count stops at the largest that a bucket can hold, `u32::MAX`; it never wraps.
 
-use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -85,14 +84,14 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Window {
     /// In the upper half the number of the slice, from 1; in the lower half its count.
-    buckets: [AtomicU64; BUCKETS as usize],
+    buckets: Box<[AtomicU64]>,
     origin: Instant,
     slice: Duration,
 }
 
 impl Window {
     pub(crate) fn new(origin: Instant, length: Duration) -> Self {
-        let buckets = array::from_fn(|_| AtomicU64::new(0));
+        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
         Self { buckets, origin, slice: length / BUCKETS as u32 }
     }
 

@@ -50,7 +50,8 @@ async fn a_manager_that_is_well_passes_over_its_whole_life() {
     }
     let health = manager.health();
     assert_eq!((health.streams, health.open_streams, health.connections), (1, 1, 1));
-    assert_eq!(health.activity.messages, 300);
+    // The last five minutes, but for at most a sixtieth of them.
+    assert!((295..=300).contains(&health.activity.messages), "{:?}", health.activity);
     assert_eq!(health.uptime.as_secs(), 600);
     // One loss that is mended at once is no finding either.
     drop(peer);

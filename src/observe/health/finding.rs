@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::HealthStatus;
-use super::table::escaped;
+use super::escape::escaped;
 use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::observe::Status;

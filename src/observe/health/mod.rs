@@ -13,6 +13,7 @@
 //! 3. No finding holds a secret: the host of a URL is all of it that is shown.
 
 mod changes;
+mod escape;
 mod finding;
 mod json;
 mod rules;
@@ -27,9 +28,9 @@ use super::{Activity, StreamInfo};
 
 pub use changes::HealthChange;
 pub(crate) use changes::Known;
+pub(crate) use escape::escaped;
 pub use finding::{Cause, Figure, Finding, FindingKind, Severity};
 pub(crate) use rules::{Ended, Observed, findings};
-pub(crate) use table::escaped;
 pub use thresholds::Thresholds;
 
 /// How well a manager is: a status, and findings that say why and what to do.

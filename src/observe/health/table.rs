@@ -1,12 +1,11 @@
 //! Health as an aligned table of plain text.
 //!
-//! What a peer or a user may have put in (names, a server's words) is escaped, so that it moves no
-//! cursor and starts no line, and cut.
+//! What a peer or a user may have put in (names, a server's words) is escaped, and cut.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use super::escape::escaped;
 use super::{Diagnosis, Figure};
 use crate::observe::{Status, StreamInfo};
 
@@ -92,19 +91,6 @@ fn word(status: &Status) -> &'static str {
     }
 }
 
-/// `text` on one line, with what is not to be seen made visible.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1;
-    if text.chars().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_plain(c) { safe.push(c) } else { safe.extend(c.escape_debug()) }
-    }
-    Cow::Owned(safe)
-}
-
 /// `text` escaped, and short enough for a cell.
 fn cut(text: &str) -> String {
     let text = escaped(text);
@@ -165,12 +151,6 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_moves_a_cursor_is_made_visible_and_words_stay() {
-        assert_eq!(escaped("btcusdt@trade 'x' \"y\" \\ ü 漢"), "btcusdt@trade 'x' \"y\" \\ ü 漢");
-        assert_eq!(escaped("a\x1b[2J\r\nb\u{202e}c\u{200b}"), r"a\u{1b}[2J\r\nb\u{202e}c\u{200b}");
-    }
 
     #[test]
     fn a_long_name_is_cut() {
