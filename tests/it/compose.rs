@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::marker::PhantomPinned;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use futures::stream::{self, FuturesUnordered, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
@@ -13,10 +14,11 @@ use tokio_stream::StreamMap;
 use wsmux::protocol::{DialError, UrlError};
 use wsmux::transport::{Tls, TlsError, TransportError, Tungstenite};
 use wsmux::{
-    BuildError, CloseReason, Config, ConfigError, ConnectionId, DecodeError, DisconnectReason,
-    Event, Events, FromMessage, Gap, InvalidName, Lease, Limiter, ManagerMetrics, Message, Overall,
-    Shared, Stamped, Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError,
-    Subscription, Text, Values, WsManager,
+    BuildError, CloseReason, Config, ConfigError, ConnectionId, DecodeError, Diagnosis,
+    DisconnectReason, Event, Events, FromMessage, Gap, Health, HealthChange, HealthChanges,
+    InvalidName, LatencyBy, Lease, Limiter, ManagerMetrics, Message, Overall, Shared, Stamped,
+    Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError, Subscription, Text,
+    Thresholds, Values, WsManager,
 };
 
 use crate::{MS, SECOND, manager, settle};
@@ -211,6 +213,8 @@ fn handles_and_values_go_anywhere() {
     anywhere::<(Message, Text, StreamName, Shared<Text>, Stamped<Text>)>();
     anywhere::<(Gap, CloseReason, DisconnectReason, ConnectionId)>();
     anywhere::<(Event, Status, Overall, StreamInfo, ManagerMetrics)>();
+    anywhere::<(Health, Diagnosis, HealthChange, Thresholds)>();
+    anywhere::<(HealthChanges, LatencyBy<Message, fn(&Message) -> Option<SystemTime>>)>();
     anywhere::<(Tls, Tungstenite)>();
 }
 
@@ -222,6 +226,7 @@ async fn futures_go_to_other_threads() {
     check(stream.recv());
     check(stream.ready());
     check(stream.next());
+    check(manager.diagnose_every(SECOND).run());
     check(manager.shutdown());
 }
 

@@ -11,8 +11,8 @@ use wsmux::protocol::Direct;
 use wsmux::test_util::memory::{self, MemoryServer, Peer};
 use wsmux::transport::TransportError;
 use wsmux::{
-    Cause, Config, Figure, FindingKind, HealthStatus, Limiter, Limits, Message, RetryPolicy,
-    Severity, Stamped, Status, Subscription, Thresholds, WsManager,
+    Cause, Config, Figure, FindingKind, Health, HealthStatus, Limiter, Limits, Message,
+    RetryPolicy, Severity, Stamped, Status, Subscription, Thresholds, WsManager,
 };
 
 use crate::{DAY, MINUTE, MS, SECOND, alive_tasks, config, manager, manager_with, settle};
@@ -130,6 +130,22 @@ async fn a_stream_that_ended_fails_until_it_is_open_again_or_five_minutes_have_p
     assert_eq!(ended(), [(FindingKind::StreamEnded, Severity::Fail)]);
     time::sleep(5 * MINUTE).await;
     assert_eq!(ended(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_streams_that_ended_the_latest_are_known_and_all_are_counted() {
+    let retry = RetryPolicy { max_attempts: Some(0), ..RetryPolicy::default() };
+    let (manager, mut server) = manager_with(config().retry(retry));
+    let streams: Vec<_> =
+        (0..300).map(|i| manager.subscribe::<Message>(format!("s{i}")).unwrap()).collect();
+    for _ in &streams {
+        server.refuse(refused()).await;
+    }
+    settle().await;
+    let health = manager.health();
+    assert_eq!(health.findings.len(), Health::PER_KIND);
+    assert_eq!(health.left_out[&FindingKind::StreamEnded], 256 - Health::PER_KIND);
+    assert_eq!(health.activity.ended.minute, 300);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::HealthStatus;
-use super::escape::escaped;
+use super::escape::{cut, escaped};
 use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::observe::Status;
@@ -31,6 +31,9 @@ pub struct Finding {
     pub threshold: Figure,
 }
 
+/// Characters of a cause that are shown: a server's words may be many.
+const LONGEST_CAUSE: usize = 256;
+
 impl Finding {
     /// What to do, in a sentence.
     #[must_use]
@@ -42,7 +45,7 @@ impl Finding {
     #[must_use]
     pub fn summary(&self) -> String {
         let Self { figure, threshold, .. } = self;
-        let cause = || self.cause.as_ref().map(|cause| escaped(&cause.to_string()).into_owned());
+        let cause = || self.cause.as_ref().map(|cause| cut(&cause.to_string(), LONGEST_CAUSE));
         let because = || cause().map(|cause| format!(": {cause}")).unwrap_or_default();
         match self.kind {
             FindingKind::ShutDown => "the manager has been shut down".to_owned(),
@@ -289,7 +292,8 @@ kinds! {
     /// A lease keeps a stream open that nobody reads.
     LeaseWithoutReaders: "lease_without_readers",
         "Drop the lease if the stream is not needed.";
-    /// Another manager of this process has sockets to the same base URL.
+    /// Another manager of this process has sockets to the same base URL, with the same credentials.
+    /// Those over [`Tungstenite`](crate::transport::Tungstenite), the default transport, are compared.
     DuplicateManagers: "duplicate_managers",
         "Share one manager: `WsManager` is a handle, and clones share their sockets.";
     /// Messages came that belong to no stream.

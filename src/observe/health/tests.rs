@@ -443,11 +443,13 @@ fn the_json_is_that_of_the_draft() {
 #[test]
 fn what_a_server_says_cannot_move_the_cursor() {
     let mut world = World::well();
-    let reason = CloseReason::Rejected { reason: "\x1b[2J\nfake: line".into() };
+    let words = "\x1b[2J\nfake: line".repeat(10_000);
+    let reason = CloseReason::Rejected { reason: words.into() };
     world.ended("na\u{202e}me", SECOND, reason);
     let observed = world.observed();
     let health = Health::new(&observed, findings(&observed, &Thresholds::default()));
     let printed = Diagnosis::new(health.clone(), world.streams.clone()).to_string();
+    assert!(health.findings[0].summary().chars().count() < 300);
     for text in [printed, health.to_string(), health.findings[0].to_string()] {
         assert!(!text.contains(['\x1b', '\u{202e}']) && !text.contains("\nfake"), "{text}");
     }

@@ -43,8 +43,8 @@ pub struct Thresholds {
     /// How far behind a reader may be, as a share of what its stream keeps
     /// ([`Config::buffer`](field@crate::Config::buffer)). Default 0.8: the next burst may be lost.
     pub lag: f64,
-    /// Messages lost by readers that lag, per second over a minute. Default 0.1: a lag at a burst
-    /// of the day is one thing, and six messages a minute for good are another.
+    /// Messages lost by readers that lag, per second over a minute. Default 0.1: six in a minute
+    /// may be a task that had no turn, what is more is worth a look.
     pub lagged: f64,
     /// Latency by the feed's own timestamps, where it is
     /// [measured](crate::Subscription::latency_by): the 99th percentile of at least 100 messages
