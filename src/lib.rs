@@ -40,7 +40,6 @@ pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
-pub use manager::{WsManager, WsManagerBuilder};
 pub use manager::{HealthChanges, WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
@@ -50,5 +49,4 @@ pub use observe::{
     StreamInfo, Thresholds,
 };
 pub use protocol::DisconnectReason;
-pub use stream::{Events, Lease, StatusStream, Streams, Subscription, Values};
-pub use stream::{Events, LatencyBy, Lease, StatusStream, Subscription, Values};
+pub use stream::{Events, LatencyBy, Lease, StatusStream, Streams, Subscription, Values};

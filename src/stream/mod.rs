@@ -1,9 +1,9 @@
 //! The streams that users hold.
 
 mod events;
+mod latency;
 mod many;
 pub(crate) mod open;
-mod latency;
 mod status;
 mod streams;
 mod values;
