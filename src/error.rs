@@ -6,6 +6,7 @@
 //! | who calls `subscribe` | [`SubscribeError`] | at once, nothing was opened |
 //! | who reads a subscription | [`StreamError`] | in its place between messages |
 //! | who waits for a subscription to be ready | [`CloseReason`] | at the end of its stream |
+//! | who asks a resync what is wrong | [`SnapshotError`] | a snapshot could not be had |
 //! | who writes a transport | [`TransportError`] | a socket failed |
 //!
 //! An error says in one line what happened, why, and what to do about it, so that it may be printed
@@ -15,6 +16,8 @@
 //!
 //! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
 //! [`UrlError`].
+
+mod snapshot;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -27,6 +30,8 @@ use crate::message::Text;
 use crate::name::InvalidName;
 use crate::protocol::{DialError, DisconnectReason, UrlError};
 use crate::transport::TransportError;
+
+pub use snapshot::SnapshotError;
 
 /// Why a [`WsManager`](crate::WsManager) could not be built.
 #[derive(Debug)]
@@ -218,6 +223,14 @@ pub enum CloseReason {
     Fatal(Arc<TransportError>),
     /// The protocol could not say what to dial.
     NoRequest(Arc<DialError>),
+    /// A [`Resync`](crate::Resync) gave up, by the policy for its fetches. The stream itself may be
+    /// well.
+    NoSnapshot {
+        /// Attempts that failed since the last snapshot, the first one included.
+        attempts: u32,
+        /// How the last attempt failed.
+        last: SnapshotError,
+    },
     /// The server refused this stream.
     Rejected {
         /// The server's words.
@@ -246,6 +259,7 @@ impl CloseReason {
             Self::Aborted => "aborted",
             Self::Fatal(_) => "fatal",
             Self::NoRequest(_) => "no_request",
+            Self::NoSnapshot { .. } => "no_snapshot",
             Self::Rejected { .. } => "rejected",
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::Shutdown => "shutdown",
@@ -262,6 +276,7 @@ impl StdError for CloseReason {
                 e.source()
             }
             Self::NoRequest(e) => e.source(),
+            Self::NoSnapshot { last, .. } => last.source(),
             Self::Aborted | Self::Rejected { .. } | Self::Shutdown | Self::Unused => None,
         }
     }
@@ -275,6 +290,9 @@ impl fmt::Display for CloseReason {
             }
             Self::Fatal(e) => write!(f, "retrying cannot mend this: {e}"),
             Self::NoRequest(e) => fmt::Display::fmt(e, f),
+            Self::NoSnapshot { attempts, last } => {
+                write!(f, "no snapshot after {attempts} failed attempts, the last: {last}")
+            }
             Self::Rejected { reason } => write!(f, "rejected by the server: {reason}"),
             Self::RetriesExhausted { attempts, last } => {
                 write!(

@@ -41,6 +41,8 @@ pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 pub use manager::{HealthChanges, WsManager, WsManagerBuilder};
+pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
+pub use manager::{WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{
@@ -50,3 +52,6 @@ pub use observe::{
 };
 pub use protocol::DisconnectReason;
 pub use stream::{Events, LatencyBy, Lease, StatusStream, Streams, Subscription, Values};
+pub use stream::{
+    Continuity, Events, Lease, Resync, ResyncPolicy, Resynced, StatusStream, Subscription, Values,
+};

@@ -4,12 +4,14 @@ mod events;
 mod latency;
 mod many;
 pub(crate) mod open;
+mod resync;
 mod status;
 mod streams;
 mod values;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,6 +29,7 @@ use many::Many;
 
 pub use events::Events;
 pub use latency::LatencyBy;
+pub use resync::{Continuity, Resync, ResyncPolicy, Resynced};
 pub use status::StatusStream;
 pub use streams::Streams;
 pub use values::Values;
@@ -206,6 +209,13 @@ impl<T: FromMessage> Subscription<T> {
     /// ```
     pub fn values(self) -> Values<T> {
         Values::new(self)
+    }
+
+    /// What draws of this stream's helpers follow from: the same for a manager's seed and a name.
+    fn jitter_seed(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.name().hash(&mut hasher);
+        self.seat.core().seed ^ hasher.finish()
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {

@@ -14,6 +14,7 @@ mod many;
 mod multiplex;
 mod readers;
 mod reconnect;
+mod resync;
 mod status;
 
 use std::time::Duration;
