@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use futures::stream::FusedStream as _;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use tokio::time::{self, Instant};
 use wsmux::test_util::memory::Peer;
 use wsmux::{
