@@ -53,5 +53,6 @@ pub use observe::{
 pub use protocol::DisconnectReason;
 pub use stream::{Events, LatencyBy, Lease, StatusStream, Streams, Subscription, Values};
 pub use stream::{
-    Continuity, Events, Lease, Resync, ResyncPolicy, Resynced, StatusStream, Subscription, Values,
+    Continuity, Events, FallbackPolicy, Lease, OnClose, Resync, ResyncPolicy, Resynced, Sourced,
+    StatusStream, Subscription, Values, WithFallback,
 };

@@ -4,6 +4,7 @@ mod events;
 mod latency;
 mod many;
 pub(crate) mod open;
+mod fallback;
 mod resync;
 mod status;
 mod streams;
@@ -29,6 +30,7 @@ use many::Many;
 
 pub use events::Events;
 pub use latency::LatencyBy;
+pub use fallback::{FallbackPolicy, OnClose, Sourced, WithFallback};
 pub use resync::{Continuity, Resync, ResyncPolicy, Resynced};
 pub use status::StatusStream;
 pub use streams::Streams;

@@ -41,5 +41,5 @@ mod exchange;
 pub mod memory;
 mod server;
 
-pub use exchange::{Audit, MockExchange, MockExchangeBuilder, Served};
+pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

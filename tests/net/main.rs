@@ -6,6 +6,7 @@ mod duplicates;
 mod exchange;
 mod faults;
 mod hostile_names;
+mod order_book;
 mod secrets;
 mod sockets;
 mod tls;

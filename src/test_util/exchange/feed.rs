@@ -1,5 +1,6 @@
 //! One stream of the exchange: its messages as time goes by, and who was served which.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
+use super::book::History;
+use super::depth::Mishaps;
 use super::market::{Event, Market};
 use crate::test_util::Peer;
 use crate::test_util::server::Encoded;
@@ -41,6 +44,7 @@ pub(super) struct Feed {
 #[derive(Debug)]
 struct Production {
     market: Market,
+    mishaps: Option<Mishaps>,
     /// The time up to which all is produced.
     until: Instant,
 }
@@ -54,11 +58,11 @@ struct Batch {
 }
 
 impl Feed {
-    pub(super) fn new(market: Market) -> Self {
+    pub(super) fn new(market: Market, mishaps: Option<Mishaps>) -> Self {
         Self {
             batches: broadcast::Sender::new(LAG),
             ledger: Mutex::default(),
-            production: Mutex::new(Production { market, until: Instant::now() }),
+            production: Mutex::new(Production { market, mishaps, until: Instant::now() }),
             sent: AtomicU64::new(0),
         }
     }
@@ -80,19 +84,32 @@ impl Feed {
             return;
         }
         self.sent.fetch_add(events.len() as u64, Ordering::Relaxed);
-        if self.batches.receiver_count() > 0 {
+        if let Some(mishaps) = &mut production.mishaps {
+            events = mishaps.befall(events);
+        }
+        if self.batches.receiver_count() > 0 && !events.is_empty() {
             // They may all have gone meanwhile.
             let _ = self.batches.send(Arc::new(Batch::new(&events)));
         }
     }
 
-    /// Serves a socket until it ends. One that lags is dropped, as a real venue does.
-    pub(super) async fn serve(self: Arc<Self>, peer: Peer) {
+    /// Serves a socket, from this call on, until it ends. One that lags is dropped, as a real venue
+    /// does.
+    pub(super) fn serve(self: Arc<Self>, peer: Peer) -> impl Future<Output = ()> + Send {
         let (place, mut batches) = {
             let mut ledger = lock(&self.ledger);
             ledger.push(None);
             (ledger.len() - 1, self.batches.subscribe())
         };
+        async move { self.feed(&peer, place, &mut batches).await }
+    }
+
+    async fn feed(
+        self: Arc<Self>,
+        peer: &Peer,
+        place: usize,
+        batches: &mut broadcast::Receiver<Arc<Batch>>,
+    ) {
         loop {
             let batch = tokio::select! {
                 batch = batches.recv() => batch,
@@ -111,6 +128,11 @@ impl Feed {
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Looks at the true book, where there is one.
+    pub(super) fn book<R>(&self, look: impl FnOnce(&History) -> R) -> Option<R> {
+        lock(&self.production).market.book().map(look)
     }
 
     pub(super) fn sent(&self) -> u64 {

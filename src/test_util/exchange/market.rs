@@ -5,12 +5,15 @@ use std::fmt::{self, Write as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::book::{Change, History, Side};
 use crate::message::Message;
 
 /// Prices and quantities have eight decimals.
 const UNIT: u64 = 100_000_000;
 /// The least step of a price.
 const TICK: u64 = UNIT / 100;
+/// Prices on each side of a book, about.
+const DEPTH: usize = 500;
 
 /// The kind of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,7 +24,7 @@ enum Kind {
 }
 
 /// A message and the numbers it stands for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) first: u64,
     pub(super) last: u64,
@@ -31,6 +34,8 @@ pub(super) struct Event {
 /// A random walk, and the numbers of one stream.
 #[derive(Debug)]
 pub(super) struct Market {
+    /// Where there is one.
+    book: Option<History>,
     kind: Kind,
     symbol: String,
     rng: StdRng,
@@ -46,10 +51,12 @@ impl Market {
         let (symbol, kind) = parse(name)?;
         let mut rng = StdRng::seed_from_u64(seed ^ fnv(name));
         let price = rng.random_range(10..70_000) * UNIT;
+        let number = rng.random_range(1_000_000..1_000_000_000);
         Some(Self {
+            book: (kind == Kind::Depth).then(|| History::new(number)),
             kind,
             symbol: symbol.to_uppercase(),
-            number: rng.random_range(1_000_000..1_000_000_000),
+            number,
             rng,
             price,
             bounds: (price / 2, price * 2),
@@ -102,23 +109,52 @@ impl Market {
             r#"{{"e":"depthUpdate","E":{now},"s":"{}","U":{first},"u":{},"b":["#,
             self.symbol, self.number,
         )?;
-        self.levels(out, |price, away| price - away)?;
+        let bids = self.changes(Side::Bid);
+        write_levels(out, &bids)?;
         out.push_str(r#"],"a":["#);
-        self.levels(out, |price, away| price + TICK + away)?;
+        let asks = self.changes(Side::Ask);
+        write_levels(out, &asks)?;
         out.push_str("]}");
+        if let Some(book) = &mut self.book {
+            book.advance(&[bids, asks].concat(), self.number);
+        }
         Ok(())
     }
 
-    fn levels(&mut self, out: &mut String, at: fn(u64, u64) -> u64) -> fmt::Result {
+    /// Takes out what the price has passed and what is too much, and sets some prices close by.
+    fn changes(&mut self, side: Side) -> Vec<Change> {
+        let mut gone = Vec::new();
+        if let Some(book) = &self.book {
+            let now = book.now();
+            match side {
+                Side::Ask => {
+                    gone.extend(now.asks.range(..=self.price).map(|level| *level.0));
+                    gone.extend(now.asks.keys().copied().skip(DEPTH));
+                }
+                Side::Bid => {
+                    gone.extend(now.bids.range(self.price..).map(|level| *level.0));
+                    gone.extend(now.bids.keys().rev().copied().skip(DEPTH));
+                }
+            }
+        }
+        let change = |price, quantity| Change { price, quantity, side };
+        let mut changes: Vec<_> = gone.into_iter().map(|price| change(price, 0)).collect();
         let mut away = 0;
-        for level in 0..self.rng.random_range(0..=3) {
-            let comma = if level == 0 { "" } else { "," };
+        for _ in 0..self.rng.random_range(0..=3) {
             away += self.rng.random_range(1..=10) * TICK;
             let removed = self.rng.random_bool(0.2);
-            let quantity = if removed { Decimal(0) } else { self.quantity() };
-            write!(out, r#"{comma}["{}","{quantity}"]"#, Decimal(at(self.price, away)))?;
+            let Decimal(quantity) = if removed { Decimal(0) } else { self.quantity() };
+            let price = match side {
+                Side::Ask => self.price + away,
+                Side::Bid => self.price - away,
+            };
+            changes.push(change(price, quantity));
         }
-        Ok(())
+        changes
+    }
+
+    pub(super) fn book(&self) -> Option<&History> {
+        self.book.as_ref()
     }
 
     fn quantity(&mut self) -> Decimal {
@@ -126,9 +162,17 @@ impl Market {
     }
 }
 
+fn write_levels(out: &mut String, changes: &[Change]) -> fmt::Result {
+    for (place, change) in changes.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(out, r#"{comma}["{}","{}"]"#, Decimal(change.price), Decimal(change.quantity))?;
+    }
+    Ok(())
+}
+
 /// A number in units of 10^-8.
 #[derive(Clone, Copy)]
-struct Decimal(u64);
+pub(super) struct Decimal(pub(super) u64);
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,7 +194,7 @@ fn parse(name: &str) -> Option<(&str, Kind)> {
 }
 
 /// FNV-1a: a hash that is the same in every build.
-fn fnv(name: &str) -> u64 {
+pub(super) fn fnv(name: &str) -> u64 {
     let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
     name.bytes().fold(0xCBF2_9CE4_8422_2325, step)
 }
@@ -159,6 +203,7 @@ fn fnv(name: &str) -> u64 {
 mod tests {
     use serde_json::Value;
 
+    use super::super::book::Levels;
     use super::*;
 
     fn events(name: &str, seed: u64) -> Vec<(Event, Value)> {
@@ -202,6 +247,31 @@ mod tests {
         let removes = |json: &Value| json.to_string().contains(r#""0.00000000""#);
         assert!(depth.iter().any(|(_, json)| removes(json)));
         assert!(!depth.iter().all(|(_, json)| removes(json)));
+    }
+
+    #[test]
+    fn updates_applied_are_the_book_and_bids_stay_below_asks() {
+        let mut market = Market::new("btcusdt@depth", 3).unwrap();
+        let mut book = [Levels::new(), Levels::new()];
+        for _ in 0..5000 {
+            let json: Value = serde_json::from_slice(market.next(0).message.as_bytes()).unwrap();
+            for (side, key) in book.iter_mut().zip(["b", "a"]) {
+                for level in json[key].as_array().unwrap() {
+                    let [price, quantity] = [0, 1].map(|at| {
+                        let text = level[at].as_str().unwrap().replace('.', "");
+                        text.parse::<u64>().unwrap()
+                    });
+                    side.insert(price, quantity);
+                    side.retain(|_, quantity| *quantity > 0);
+                }
+            }
+            let now = market.book().unwrap().now();
+            assert_eq!(book, [now.bids.clone(), now.asks.clone()]);
+            let best = [book[0].keys().next_back(), book[1].keys().next()];
+            assert!(best[0].is_none_or(|bid| best[1].is_none_or(|ask| bid < ask)), "{best:?}");
+            assert!(book.iter().all(|side| side.len() <= DEPTH + 3));
+        }
+        assert!(book.iter().all(|side| !side.is_empty()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! An exchange that makes no money: Binance's raw streams, on a mock server.
 
 mod audit;
+mod book;
+mod depth;
 mod feed;
 mod market;
 #[cfg(test)]
@@ -15,10 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::server::{Certificate, Lifetime, MockServer, Peer};
 
+use depth::Mishaps;
 use feed::Feed;
 use market::Market;
 
 pub use audit::Audit;
+pub use depth::{DepthFaults, MockBook};
 pub use feed::Served;
 
 const TICK: Duration = Duration::from_millis(5);
@@ -28,13 +32,16 @@ const PREFIX: &str = "/ws/";
 /// [`url`](Self::url), for any lower-case symbol.
 ///
 /// A stream starts with its first socket, and goes on while it has none. All its sockets see the
-/// same messages, numbered without a hole:
+/// same messages, each from its handshake on, numbered without a hole:
 ///
 /// | stream | number | next |
 /// |---|---|---|
 /// | `@trade` | `t` | `t + 1` |
 /// | `@depth` | `U` to `u` | `U` is `u + 1` |
 /// | `@bookTicker` | `u` | higher |
+///
+/// The book of a `@depth` stream is empty at first; [`book`](Self::book) has its snapshots, and what
+/// it was at each number. Its streams may have [faults](MockExchangeBuilder::depth_faults).
 ///
 /// Other names are accepted and stay silent, as on Binance. A client that is more than 1,024 ticks
 /// of 5 ms behind is dropped. All ends when the exchange is dropped.
@@ -49,12 +56,20 @@ pub struct MockExchange {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct MockExchangeBuilder {
+    faults: DepthFaults,
     rate: u32,
     seed: u64,
     certificate: Option<Certificate>,
 }
 
 impl MockExchangeBuilder {
+    /// What goes wrong with the `@depth` streams and the snapshots of their books. Nothing by
+    /// default. What is dropped is missing in [`MockExchange::delivered`] and the ledger's count, too.
+    pub fn depth_faults(mut self, faults: DepthFaults) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Messages per second of each stream. 200 by default; 0 is taken as 1.
     pub fn rate(mut self, per_second: u32) -> Self {
         self.rate = per_second.max(1);
@@ -80,13 +95,19 @@ impl MockExchangeBuilder {
     /// When the port or the certificate cannot be had.
     pub async fn start(self) -> io::Result<MockExchange> {
         let every = Duration::from_secs(1) / self.rate;
-        let venue = Arc::new(Venue { every, feeds: Mutex::default(), seed: self.seed });
+        let venue = Arc::new(Venue {
+            every,
+            faults: self.faults,
+            feeds: Mutex::default(),
+            seed: self.seed,
+        });
         let shared = Arc::clone(&venue);
         let serve = move |peer: Peer| {
             let feed = peer.path().strip_prefix(PREFIX).and_then(|name| shared.open(name));
+            let served = feed.map(|feed| feed.serve(peer));
             async move {
-                if let Some(feed) = feed {
-                    feed.serve(peer).await;
+                if let Some(served) = served {
+                    served.await;
                 }
             }
         };
@@ -113,7 +134,12 @@ impl MockExchange {
 
     /// An exchange made to measure.
     pub fn builder() -> MockExchangeBuilder {
-        MockExchangeBuilder { rate: 200, seed: 0, certificate: None }
+        MockExchangeBuilder {
+            faults: DepthFaults::default(),
+            rate: 200,
+            seed: 0,
+            certificate: None,
+        }
     }
 
     /// The base of all streams: `ws://127.0.0.1:port/ws`.
@@ -163,6 +189,12 @@ impl MockExchange {
         Audit::new(name, Arc::clone(&self.venue))
     }
 
+    /// The true book of a symbol, which starts now where there is none.
+    #[must_use]
+    pub fn book(&self, symbol: &str) -> MockBook {
+        MockBook::new(symbol, Arc::clone(&self.venue))
+    }
+
     /// Number of open sockets.
     #[must_use]
     pub fn sockets(&self) -> usize {
@@ -182,6 +214,7 @@ impl MockExchange {
 #[derive(Debug)]
 struct Venue {
     every: Duration,
+    faults: DepthFaults,
     feeds: Mutex<HashMap<String, Arc<Feed>>>,
     seed: u64,
 }
@@ -192,7 +225,10 @@ impl Venue {
         if let Some(feed) = self.find(name) {
             return Some(feed);
         }
-        let feed = Arc::new(Feed::new(Market::new(name, self.seed)?));
+        let market = Market::new(name, self.seed)?;
+        let seed = self.seed ^ market::fnv(name);
+        let mishaps = market.book().map(|_| Mishaps::new(self.faults, seed));
+        let feed = Arc::new(Feed::new(market, mishaps));
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         Some(Arc::clone(feeds.entry(name.into()).or_insert(feed)))
     }

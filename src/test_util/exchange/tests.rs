@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::book::History;
 use super::*;
 use crate::error::{Gap, StreamError};
 use crate::protocol::DisconnectReason;
@@ -96,6 +97,39 @@ async fn all_sockets_of_a_name_see_the_same_numbers_and_the_ledger_knows_them() 
     assert!(ids(&seen, "t").is_sorted() && ledger[1].last + 100 <= after);
     assert_eq!(ledger[2].first, after);
     assert!(exchange.delivered(NAME) >= 701 && exchange.delivered(NAME) <= 2 * exchange.sent(NAME));
+}
+
+#[tokio::test]
+async fn a_snapshot_and_the_updates_that_a_socket_is_served_from_then_on_are_the_book() {
+    for seed in 0..20 {
+        let exchange = MockExchange::builder().rate(5000).seed(seed).start().await.unwrap();
+        let mut client = connect(&exchange, "btcusdt@depth").await;
+        // At once: the socket is served what follows.
+        let snapshot: Value =
+            serde_json::from_str(&exchange.book("btcusdt").snapshot().await.unwrap()).unwrap();
+        let last = snapshot["lastUpdateId"].as_u64().unwrap();
+        let first = ids(&many(&mut client, 1).await, "U")[0];
+        assert!(first <= last + 1, "seed {seed}: {first} after {last}");
+    }
+}
+
+#[tokio::test]
+async fn a_book_is_late_old_or_not_to_be_had_as_was_said() {
+    let faults = DepthFaults { old_snapshots: 1.0, ..DepthFaults::default() };
+    let exchange = MockExchange::builder().rate(1000).depth_faults(faults).start().await.unwrap();
+    let book = exchange.book("btcusdt");
+    let mut client = connect(&exchange, "btcusdt@depth").await;
+    let seen = ids(&many(&mut client, 200).await, "u");
+    let old: Value = serde_json::from_str(&book.snapshot().await.unwrap()).unwrap();
+    let (number, now) = (old["lastUpdateId"].as_u64().unwrap(), *seen.last().unwrap());
+    assert_eq!(serde_json::from_str::<Value>(&book.at(number).unwrap()).unwrap(), old);
+    assert!(number < exchange.venue.find("btcusdt@depth").unwrap().book(History::number).unwrap());
+    assert!(book.at(now).is_some() && book.at(u64::MAX).is_none() && book.at(1).is_none());
+
+    let faults = DepthFaults { failed_snapshots: 1.0, ..DepthFaults::default() };
+    let exchange = MockExchange::builder().depth_faults(faults).start().await.unwrap();
+    assert!(exchange.book("btcusdt").snapshot().await.is_err());
+    assert!(exchange.book("BTC/USDT").snapshot().await.is_err(), "no symbol");
 }
 
 #[tokio::test]

@@ -101,10 +101,12 @@ impl Shared {
             return Ok(());
         }
         drop(glance);
+        // Called before the client can know that it is in: a feed misses nothing from then on.
+        let handled = routed.1.map(|handler| handler(Peer(Arc::clone(&conn))));
         io.write_all(&rest).await?;
         io.flush().await?;
-        match routed.1 {
-            Some(handler) => drop(self.tasks.spawn(handler(Peer(conn)))),
+        match handled {
+            Some(handled) => drop(self.tasks.spawn(handled)),
             None => self.registry.offer(conn),
         }
         work.run(io).await;

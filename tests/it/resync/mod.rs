@@ -6,9 +6,9 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::channel::{mpsc, oneshot};
 use futures::stream::FusedStream as _;
-use futures::FutureExt as _;
 use tokio::time::{self, Instant};
 use wsmux::test_util::memory::Peer;
 use wsmux::{

@@ -202,7 +202,11 @@ impl Oracle {
         let Some((book, last)) = &self.book else { return Ok(()) };
         self.compared += 1;
         let expected = truth.at(*last);
-        if *book == expected { Ok(()) } else { Err(format!("at {last}: {book:?}, not {expected:?}")) }
+        if *book == expected {
+            Ok(())
+        } else {
+            Err(format!("at {last}: {book:?}, not {expected:?}"))
+        }
     }
 }
 
