@@ -6,6 +6,7 @@ mod compose;
 mod ext;
 mod first_hour;
 mod health;
+mod fallback;
 mod leases;
 mod lifecycle;
 mod lines;
