@@ -38,11 +38,9 @@ pub use batch::Entry;
 pub use config::{Config, ConfigError, FirstRetry, Heartbeat, Limits, RetryPolicy, StreamConfig};
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use engine::limiter::Limiter;
-pub use error::{BuildError, CloseReason, Gap, StreamError, SubscribeError};
+pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 pub use manager::{HealthChanges, WsManager, WsManagerBuilder};
-pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
-pub use manager::{WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{
@@ -51,8 +49,7 @@ pub use observe::{
     StreamInfo, Thresholds,
 };
 pub use protocol::DisconnectReason;
-pub use stream::{Events, LatencyBy, Lease, StatusStream, Streams, Subscription, Values};
 pub use stream::{
-    Continuity, Events, FallbackPolicy, Lease, OnClose, Resync, ResyncPolicy, Resynced, Sourced,
-    StatusStream, Subscription, Values, WithFallback,
+    Continuity, Events, FallbackPolicy, LatencyBy, Lease, OnClose, Resync, ResyncPolicy, Resynced,
+    Sourced, StatusStream, Streams, Subscription, Values, WithFallback,
 };

@@ -1,10 +1,10 @@
 //! The streams that users hold.
 
 mod events;
+mod fallback;
 mod latency;
 mod many;
 pub(crate) mod open;
-mod fallback;
 mod resync;
 mod status;
 mod streams;
@@ -29,8 +29,8 @@ use crate::observe::{Status, StreamInfo};
 use many::Many;
 
 pub use events::Events;
-pub use latency::LatencyBy;
 pub use fallback::{FallbackPolicy, OnClose, Sourced, WithFallback};
+pub use latency::LatencyBy;
 pub use resync::{Continuity, Resync, ResyncPolicy, Resynced};
 pub use status::StatusStream;
 pub use streams::Streams;

@@ -4,9 +4,9 @@
 
 mod compose;
 mod ext;
+mod fallback;
 mod first_hour;
 mod health;
-mod fallback;
 mod leases;
 mod lifecycle;
 mod lines;
