@@ -27,6 +27,7 @@ pub mod docs {
     pub mod defaults {}
 }
 pub mod ext;
+pub mod doctor;
 pub mod protocol;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
@@ -37,6 +38,7 @@ pub mod transport;
 pub use batch::Entry;
 pub use config::{Config, ConfigError, FirstRetry, Heartbeat, Limits, RetryPolicy, StreamConfig};
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
+pub use doctor::doctor;
 pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};

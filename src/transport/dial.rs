@@ -18,8 +18,23 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to `host`, whose IPv6 address may stand in brackets.
 pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, TransportError> {
-    let addresses = lookup_host((unbracketed(host), port)).await.map_err(unresolved)?;
-    match race(interleaved(addresses), TcpStream::connect).await {
+    connect(resolve(host, port).await?, TcpStream::connect).await
+}
+
+/// The addresses of `host`, in the order they are to be tried.
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
+    lookup_host((unbracketed(host), port)).await.map(interleaved).map_err(unresolved)
+}
+
+/// Connects to the first of `addresses` that lets it, by `connect`.
+pub(crate) async fn connect<F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl FnMut(SocketAddr) -> F,
+) -> Result<TcpStream, TransportError>
+where
+    F: Future<Output = io::Result<TcpStream>>,
+{
+    match race(addresses, connect).await {
         Ok(stream) => {
             // A frame waits for nothing: most are small, and each is flushed as a whole.
             stream.set_nodelay(true)?;

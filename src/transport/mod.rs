@@ -4,7 +4,8 @@
 //! holds a `dyn` form of it, so that no type parameter reaches [`WsManager`](crate::WsManager); one
 //! virtual call per read is nothing next to a system call.
 
-mod dial;
+pub(crate) mod certificate;
+pub(crate) mod dial;
 mod socket;
 #[cfg(feature = "rustls")]
 mod tls;
@@ -25,6 +26,7 @@ use crate::protocol::{DisconnectReason, Request, Response};
 
 #[cfg(feature = "rustls")]
 pub use self::tls::{Tls, TlsError};
+pub(crate) use self::tungstenite::{Stream, handshake};
 pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
 

@@ -16,12 +16,12 @@ use http::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::uri::Uri;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use self::head::Head;
-use self::stream::Stream;
 use super::dial::dial;
 #[cfg(feature = "rustls")]
 use super::tls::Tls;
@@ -29,6 +29,7 @@ use super::{Transport, TransportError};
 use crate::protocol::{Request, Response, Url};
 
 pub use self::socket::TungsteniteSocket;
+pub(crate) use self::stream::Stream;
 
 /// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
 /// never reads could grow the buffer without end.
@@ -94,17 +95,37 @@ impl Tungstenite {
             .read_buffer_size(self.read_buffer)
     }
 
-    async fn open(&self, url: &Url) -> Result<Stream, TransportError> {
+    /// What the WebSocket to `url` travels on: `tcp`, with TLS if the scheme asks for it.
+    pub(crate) async fn secure(&self, url: &Url, tcp: TcpStream) -> Result<Stream, TransportError> {
         #[cfg(not(feature = "rustls"))]
         if url.is_secure() {
             return Err(failure::no_tls());
         }
-        let tcp = dial(url.host(), url.port()).await?;
         #[cfg(feature = "rustls")]
         if url.is_secure() {
             return Ok(Stream::Tls(Box::new(self.tls.connect(url.host(), tcp).await?)));
         }
         Ok(Stream::Plain(tcp))
+    }
+
+    /// Says `handshake` on `stream`.
+    pub(crate) async fn upgrade(
+        &self,
+        handshake: http::Request<()>,
+        stream: Stream,
+    ) -> Result<(TungsteniteSocket, Response), TransportError> {
+        let (socket, response) =
+            client_async(handshake, Head::new(stream)).await.map_err(failure::of_handshake)?;
+        let (head, _) = response.into_parts();
+        // RFC 6455 §4.1: an extension that was not asked for fails the handshake.
+        if head.headers.get(SEC_WEBSOCKET_EXTENSIONS).is_some_and(|value| !value.is_empty()) {
+            return Err(failure::handshake("the server uses an extension that was not asked for"));
+        }
+        let response = Response::new(head.status.as_u16(), head.headers);
+        // With a buffer of our size: the handshake has read nothing but its own head.
+        let (stream, config) = (socket.into_inner(), Some(self.config()));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
+        Ok((TungsteniteSocket::new(socket), response))
     }
 }
 
@@ -121,25 +142,18 @@ impl Transport for Tungstenite {
         &self,
         request: &Request,
     ) -> Result<(TungsteniteSocket, Response), TransportError> {
-        let handshake = handshake(request)?;
-        let stream = self.open(request.url()).await?;
-        let (socket, response) =
-            client_async(handshake, Head::new(stream)).await.map_err(failure::of_handshake)?;
-        let (head, _) = response.into_parts();
-        // RFC 6455 §4.1: an extension that was not asked for fails the handshake.
-        if head.headers.get(SEC_WEBSOCKET_EXTENSIONS).is_some_and(|value| !value.is_empty()) {
-            return Err(failure::handshake("the server uses an extension that was not asked for"));
+        let (handshake, url) = (handshake(request)?, request.url());
+        #[cfg(not(feature = "rustls"))]
+        if url.is_secure() {
+            return Err(failure::no_tls());
         }
-        let response = Response::new(head.status.as_u16(), head.headers);
-        // With a buffer of our size: the handshake has read nothing but its own head.
-        let (stream, config) = (socket.into_inner(), Some(self.config()));
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
-        Ok((TungsteniteSocket::new(socket), response))
+        let tcp = dial(url.host(), url.port()).await?;
+        self.upgrade(handshake, self.secure(url, tcp).await?).await
     }
 }
 
 /// The client's opening handshake (RFC 6455 §4.1).
-fn handshake(request: &Request) -> Result<http::Request<()>, TransportError> {
+pub(crate) fn handshake(request: &Request) -> Result<http::Request<()>, TransportError> {
     let mut handshake = http::Request::new(());
     *handshake.uri_mut() = uri(request.url()).map_err(failure::handshake)?;
     *handshake.headers_mut() = headers(request).map_err(failure::handshake)?;

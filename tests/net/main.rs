@@ -3,6 +3,7 @@
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
 mod duplicates;
+mod doctor;
 mod exchange;
 mod faults;
 mod hostile_names;

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "rustls")]
+use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(feature = "rustls")]
@@ -11,11 +13,22 @@ use tokio_rustls::client::TlsStream;
 
 /// A byte stream.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     /// Boxed for its size: what a plain socket has no use for, it should not carry.
     #[cfg(feature = "rustls")]
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+#[cfg(feature = "rustls")]
+impl Stream {
+    /// What was agreed on with the server, where the stream is TLS.
+    pub(crate) fn tls(&self) -> Option<&ClientConnection> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
 }
 
 /// Calls a method of whichever stream it is.
