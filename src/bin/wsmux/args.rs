@@ -1,0 +1,316 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
+
+use crate::exit::{Exit, Failure};
+use crate::values::{Rate, Retry, duration, rate, retry};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ended as asked (Ctrl-C, SIGTERM, --count, --for, the output's reader went
+     away); doctor: all is well
+  1  a stream that had been open was lost for good; doctor: the WebSocket opens
+     and does not last
+  2  the command line makes no sense
+  3  no connection: DNS, TCP, TLS, or no answer in time
+  4  the server refuses: an HTTP status, or it is no WebSocket server
+  5  doctor: the stream works, with something worth a look";
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  Two streams, for people:
+    wsmux tail wss://stream.binance.com:9443/ws btcusdt@trade ethusdt@trade
+  The name elsewhere in the URL, here in the query:
+    wsmux tail 'wss://host/feed?stream={name}' book
+  A hundred messages for a program:
+    wsmux tail --format json --count 100 wss://host/ws trades | jq .payload.p
+  A busy feed on a slow terminal, twice a second, the latest only:
+    wsmux tail --conflate --rate 2 wss://host/ws book
+  How busy is it? Ten seconds of counting:
+    wsmux tail --stats --for 10s --format raw wss://host/ws trades > /dev/null
+
+With --format json each line is an object. A message:
+  {\"name\":…,\"received\":…,\"type\":\"json\"|\"text\"|\"binary\",\"payload\":…}
+whose payload is the message itself, a string, or base64. All else has \"notice\":
+gap, status, closed, stats.";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  Why does it not connect?
+    wsmux doctor wss://stream.binance.com:9443/ws btcusdt@trade
+  A private CA and a token, without the token in the list of processes:
+    wsmux doctor --ca ca.pem --header @token.txt wss://host/ws orders
+  As a check of a monitor:
+    wsmux doctor --json --timeout 3s --listen 5s wss://host/ws ticks";
+
+/// Shared WebSocket streams by name, from a shell.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wsmux",
+    version,
+    styles = STYLES,
+    after_help = EXIT_CODES,
+    max_term_width = 100,
+    disable_help_subcommand = false,
+    propagate_version = true,
+    subcommand_required = true
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// When to use colours; NO_COLOR, CLICOLOR_FORCE and TERM=dumb are heeded by `auto`.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: Color,
+
+    /// Log what happens on stderr; twice for more. Names of streams are logged, messages are not.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the messages of streams as they come.
+    Tail(Tail),
+    /// Find out why a stream does not come, or comes badly.
+    Doctor(Doctor),
+}
+
+/// Where to and how.
+#[derive(Debug, Group)]
+pub(crate) struct Target {
+    /// The base of the streams: the name becomes the next segment of its path, or takes the place
+    /// of `{name}`.
+    pub(crate) url: String,
+
+    /// Add a header to the handshake, such as `Authorization: Bearer …`. `@FILE` reads them from a
+    /// file, one per line: arguments are seen by everybody on this machine.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+
+    /// Trust the certificates in this PEM file as roots too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// Print the messages of streams as they come.
+///
+/// Each name has a socket of its own. A lost one is dialled again; where messages may be missing, a
+/// line says so in its place. Ctrl-C prints a summary and ends it.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{TAIL_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Tail {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The streams to print.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// How to print them. `raw` is the payload and a newline, not made safe for a terminal; its
+    /// notices go to stderr.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+
+    /// Print only the latest message of each stream while the output is slow, or `--rate` forbids
+    /// more.
+    #[arg(long)]
+    pub(crate) conflate: bool,
+
+    /// Print at most this many messages per second; leave out the others. Notices do not count.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) rate: Option<Rate>,
+
+    /// Count messages, bytes, gaps and reconnects, and how long apart messages come: print it every
+    /// PERIOD, and at the end. As JSON among the messages with `--format json`, else on stderr.
+    #[arg(
+        long,
+        value_name = "PERIOD",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10s"
+    )]
+    pub(crate) stats: Option<Duration>,
+
+    /// End after this many messages, all streams together.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// End after this time, such as `30s`, `5m` or `250ms`. It is an error (3) if nothing was open
+    /// by then.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit: Option<Duration>,
+
+    /// Retry a lost socket `forever`, `never`, or this many times.
+    #[arg(long, value_name = "TIMES", value_parser = retry, default_value = "10")]
+    pub(crate) retry: Retry,
+}
+
+/// Find out why a stream does not come, or comes badly.
+///
+/// Opens one socket, by the same code as all others, and looks at each step: DNS, TCP, TLS,
+/// handshake, first message, ping and pong, the server's clock, closing. Each is timed, and what is
+/// wrong comes with what to do about it.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{DOCTOR_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The stream to examine.
+    pub(crate) name: String,
+
+    /// Print JSON: one object, with an entry per step.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Longest time for each step.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) timeout: Duration,
+
+    /// Longest wait for the first message.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) listen: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// Time, name and payload on one line.
+    #[default]
+    Pretty,
+    /// One JSON object per line.
+    Json,
+    /// The payload and a newline.
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub(crate) fn write_global(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+/// Tells what is wrong with the arguments, or what was asked for. What may be secret in them is not
+/// repeated.
+pub(crate) fn refused(e: &clap::Error) -> Exit {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let has_url = arguments.first().is_some_and(|first| is_secret(&first.to_string_lossy()));
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that has gone does not want it.
+            let _ = e.print();
+            Exit::Done
+        }
+        ErrorKind::InvalidSubcommand if has_url => {
+            Failure::usage("what is to be done with this URL?")
+                .hint("`wsmux tail <URL> <NAME>` prints a stream, `wsmux doctor` examines it")
+                .told()
+        }
+        _ => {
+            let text = redacted(e.render().ansi().to_string(), &arguments);
+            let _ = anstream::stderr().write_all(text.as_bytes());
+            Exit::Usage
+        }
+    }
+}
+
+/// `text` without the arguments that may hold a secret.
+fn redacted(text: String, arguments: &[OsString]) -> String {
+    let mut secrets: Vec<String> = Vec::new();
+    for argument in arguments.iter().map(|argument| argument.to_string_lossy()) {
+        let value = argument.split_once('=').filter(|_| argument.starts_with('-'));
+        let parts = [Some(&*argument), value.map(|(_, value)| value)];
+        secrets.extend(parts.into_iter().flatten().filter(|part| is_secret(part)).map(Into::into));
+    }
+    // The longest first, as one may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.iter().fold(text, |text, secret| text.replace(&**secret, "***"))
+}
+
+/// A URL or a header.
+fn is_secret(argument: &str) -> bool {
+    !argument.starts_with("--") && argument.contains(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["wsmux"], arguments].concat())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes_and_gives_examples() {
+        for command in ["tail", "doctor"] {
+            let help = parsed(&[command, "--help"]).unwrap_err().render().to_string();
+            assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+            let short = parsed(&[command, "-h"]).unwrap_err().render().to_string();
+            assert!(short.contains("Exit codes:") && !short.contains("Examples:"), "{short}");
+        }
+    }
+
+    #[test]
+    fn stats_take_a_period_only_behind_an_equals_sign() {
+        let stats = |arguments: &[&str]| {
+            let Command::Tail(tail) = parsed(arguments).unwrap().command else { panic!() };
+            (tail.stats, tail.names.len())
+        };
+        assert_eq!(stats(&["tail", "ws://h", "x"]), (None, 1));
+        let ten = Some(Duration::from_secs(10));
+        assert_eq!(stats(&["tail", "--stats", "ws://h", "x"]), (ten, 1));
+        let one = Some(Duration::from_secs(1));
+        assert_eq!(stats(&["tail", "--stats=1s", "ws://h", "x"]), (one, 1));
+    }
+
+    #[test]
+    fn a_mistake_repeats_no_secret() {
+        for arguments in [
+            &["doctor", "ws://h/?canary", "x", "ws://u:canary@h/"][..],
+            &["tail", "--rate", "ws://u:canary@h/"],
+            &["tail", "--rate=ws://u:canary@h/", "x"],
+            &["tail", "--format", "X-Key: canary"],
+            &["doctor", "ws://h", "x", "Authorization: canary"],
+        ] {
+            let e = parsed(arguments).unwrap_err();
+            let all: Vec<_> = arguments.iter().map(OsString::from).collect();
+            let text = redacted(e.render().to_string(), &all);
+            assert!(e.render().to_string().contains("canary"), "it would be shown: {text}");
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+}

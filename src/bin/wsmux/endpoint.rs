@@ -1,0 +1,71 @@
+//! Where to and how, from the arguments to what the library takes.
+
+use std::fs;
+
+use http::{HeaderName, HeaderValue};
+use wsmux::protocol::{Dial, DialError, Direct, Lane, Protocol, Request, Session};
+use wsmux::transport::{Tls, Tungstenite};
+use wsmux::{InvalidName, StreamName};
+
+use crate::args::Target;
+use crate::exit::Failure;
+use crate::values::header;
+
+/// One socket per name, with more headers.
+pub(crate) struct WithHeaders {
+    pub(crate) direct: Direct,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Protocol for WithHeaders {
+    fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName> {
+        self.direct.lane(name)
+    }
+
+    fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError> {
+        let request = self.direct.request(dial)?;
+        Ok(self
+            .headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name.clone(), value.clone())))
+    }
+
+    fn session(&self, dial: &Dial<'_>) -> Box<dyn Session> {
+        self.direct.session(dial)
+    }
+}
+
+/// The headers, those in files included.
+pub(crate) fn headers(target: &Target) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
+    let mut headers = Vec::new();
+    for argument in &target.headers {
+        match argument.strip_prefix('@') {
+            None => headers.push(header(argument).map_err(wrong)?),
+            Some(file) => {
+                let text = fs::read_to_string(file)
+                    .map_err(|e| Failure::usage(format!("cannot read {file}")).cause(&e))?;
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    headers.push(header(line).map_err(wrong)?);
+                }
+            }
+        }
+    }
+    Ok(headers)
+}
+
+fn wrong(why: &'static str) -> Failure {
+    Failure::usage(format!("--header: {why}"))
+        .hint("such as `--header 'Authorization: Bearer TOKEN'`, or `--header @FILE`")
+}
+
+/// What opens sockets; messages are limited as by default.
+pub(crate) fn transport(target: &Target) -> Result<Tungstenite, Failure> {
+    let Some(file) = &target.ca else { return Ok(Tungstenite::new()) };
+    let shown = file.display();
+    let pem = fs::read(file)
+        .map_err(|e| Failure::usage(format!("--ca: cannot read {shown}")).cause(&e))?;
+    let tls = Tls::new()
+        .add_root_pem(&pem)
+        .map_err(|e| Failure::usage(format!("--ca: {shown} is of no use")).cause(&e))?;
+    Ok(Tungstenite::new().tls(tls))
+}
