@@ -49,6 +49,7 @@ impl Examination {
     }
 
     async fn reach(&mut self) -> Option<TungsteniteSocket> {
+        self.options.transport.prepare(self.request.url()).await;
         let addresses = self.resolve().await?;
         let tcp = self.connect(addresses).await?;
         let stream = self.secure(tcp).await?;

@@ -104,11 +104,12 @@ impl fmt::Display for Finding {
             ),
             Self::NotReached => f.write_str("not reached"),
             Self::Plain => f.write_str("none: everybody on the way can read along"),
-            Self::Pong { messages, pings } => {
-                f.write_str("our ping was answered")?;
-                let servers = if *pings == 0 { "none of its own yet" } else { "and it pings us" };
-                write!(f, ", {servers}; {} so far", count(*messages, "message"))
-            }
+            Self::Pong { messages, pings } => write!(
+                f,
+                "our ping was answered; the server has sent {} and {} so far",
+                count(*messages, "message"),
+                count(*pings, "ping")
+            ),
             Self::Quiet { .. } => f.write_str("no message came in this time"),
             Self::Resolved { addresses } => {
                 write!(f, "{}: ", count(addresses.len() as u64, "address"))?;
@@ -165,13 +166,7 @@ fn failed(
 ) -> fmt::Result {
     match certificate {
         Some(fault) => fmt::Display::fmt(fault, f)?,
-        None => {
-            fmt::Display::fmt(error, f)?;
-            let cause = clean(&error.cause());
-            if !cause.is_empty() && cause != error.to_string() {
-                write!(f, " ({cause})")?;
-            }
-        }
+        None => f.write_str(&clean(&error.in_full()))?,
     }
     if attempts.is_empty() { Ok(()) } else { write!(f, ": {}", Race(attempts)) }
 }

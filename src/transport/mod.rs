@@ -161,13 +161,17 @@ impl TransportError {
 }
 
 impl TransportError {
-    /// The error and all that is below it, as one line for a log.
+    /// The error and all that is below it, as one line for a log. Many errors quote the one below:
+    /// what was said is not said again.
     pub(crate) fn in_full(&self) -> String {
         let mut line = self.to_string();
         let mut next = self.source();
         while let Some(cause) = next {
-            line.push_str(": ");
-            line.push_str(&on_one_line(cause));
+            let text = on_one_line(cause);
+            if !line.contains(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
             next = cause.source();
         }
         line

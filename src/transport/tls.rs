@@ -108,8 +108,13 @@ impl Tls {
         let name = ServerName::try_from(unbracketed(host).to_owned())
             // No certificate is valid for what is neither a DNS name nor an IP address.
             .map_err(|e| TransportError::new(DisconnectReason::Certificate).with_source(e))?;
-        let config = self.built.get_or_try_init(|| self.build()).await?;
+        let config = self.config().await?;
         TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(failure)
+    }
+
+    /// The settings as rustls wants them. Loads the roots, the first time.
+    pub(super) async fn config(&self) -> Result<&Arc<ClientConfig>, TransportError> {
+        self.built.get_or_try_init(|| self.build()).await
     }
 
     fn add_root(mut self, root: CertificateDer<'_>) -> Result<Self, TlsError> {

@@ -95,6 +95,17 @@ impl Tungstenite {
             .read_buffer_size(self.read_buffer)
     }
 
+    /// Loads what the first TLS connection has to load, so that the time is not counted as its own.
+    /// What fails here fails there again.
+    pub(crate) async fn prepare(&self, url: &Url) {
+        #[cfg(feature = "rustls")]
+        if url.is_secure() {
+            let _ = self.tls.config().await;
+        }
+        #[cfg(not(feature = "rustls"))]
+        let _ = url;
+    }
+
     /// What the WebSocket to `url` travels on: `tcp`, with TLS if the scheme asks for it.
     pub(crate) async fn secure(&self, url: &Url, tcp: TcpStream) -> Result<Stream, TransportError> {
         #[cfg(not(feature = "rustls"))]

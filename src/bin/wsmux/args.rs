@@ -73,11 +73,18 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 
     /// When to use colours; NO_COLOR, CLICOLOR_FORCE and TERM=dumb are heeded by `auto`.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        display_order = 100
+    )]
     pub(crate) color: Color,
 
     /// Log what happens on stderr; twice for more. Names of streams are logged, messages are not.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 101)]
     pub(crate) verbose: u8,
 }
 

@@ -140,13 +140,13 @@ impl Failure {
     }
 }
 
-/// What is below `e`, all the way down, without what says the same twice.
+/// What is below `e`, all the way down, without what was said above it.
 fn causes(e: &(dyn Error + 'static)) -> Option<String> {
     let mut said = vec![e.to_string()];
     let mut next = e.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !said.contains(&text) {
+        if !said.iter().any(|said| said.contains(&text)) {
             said.push(text);
         }
         next = cause.source();

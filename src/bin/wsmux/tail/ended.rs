@@ -18,6 +18,8 @@ struct Stream {
     end: Option<CloseReason>,
     last_error: Option<Arc<TransportError>>,
     name: String,
+    /// The last status, as it was told.
+    told: String,
     was_open: bool,
 }
 
@@ -32,6 +34,7 @@ impl Ends {
             end: None,
             last_error: None,
             name: name.clone(),
+            told: String::new(),
             was_open: false,
         };
         Self { retry: args.retry, streams: args.names.iter().map(stream).collect() }
@@ -41,14 +44,16 @@ impl Ends {
         self.streams[stream].was_open = true;
     }
 
-    pub(super) fn status(&mut self, stream: usize, status: &Status) {
+    /// Notes what the stream does, and says whether it is something else than before.
+    pub(super) fn is_news(&mut self, stream: usize, status: &Status) -> bool {
+        let stream = &mut self.streams[stream];
         match status {
-            Status::Open => self.opened(stream),
-            Status::BackingOff { error, .. } => {
-                self.streams[stream].last_error = Some(Arc::clone(error));
-            }
+            Status::Open => stream.was_open = true,
+            Status::BackingOff { error, .. } => stream.last_error = Some(Arc::clone(error)),
             _ => {}
         }
+        let told = status.to_string();
+        std::mem::replace(&mut stream.told, told.clone()) != told
     }
 
     pub(super) fn closed(&mut self, stream: usize, reason: CloseReason) {

@@ -1,8 +1,10 @@
 //! How messages and notices look.
 
 use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
+use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{AnsiColor, Style};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
@@ -29,15 +31,29 @@ pub(super) enum Notice<'a> {
     Status(&'a Status),
 }
 
-impl Format {
+/// Prints in one format. Colours are put where they are wanted only, not taken out again later: that
+/// would take longer than all the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Printer {
+    colours: bool,
+    format: Format,
+}
+
+impl Printer {
+    /// With colours if stdout wants them.
+    pub(super) fn new(format: Format) -> Self {
+        let colours = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Self { colours, format }
+    }
+
     pub(super) fn message(self, chunk: &mut Chunk, name: &str, at: SystemTime, message: &Message) {
         let out = &mut chunk.stdout;
-        match self {
-            Self::Pretty => {
-                let payload = pretty(message);
-                line(out, format_args!("{}{payload}", head(name, at)));
+        match self.format {
+            Format::Pretty => {
+                let head = head(name, at, self.colours);
+                line(out, format_args!("{head}{}", pretty(message)));
             }
-            Self::Json => {
+            Format::Json => {
                 let (kind, payload) = payload(message);
                 let (name, at) = (json_string(name), Stamp(at));
                 line(
@@ -47,7 +63,7 @@ impl Format {
                     ),
                 );
             }
-            Self::Raw => {
+            Format::Raw => {
                 out.extend(message.as_bytes());
                 out.push(b'\n');
             }
@@ -56,14 +72,19 @@ impl Format {
 
     pub(super) fn notice(self, chunk: &mut Chunk, name: &str, at: SystemTime, notice: &Notice<'_>) {
         let text = notice.text();
-        match self {
-            Self::Pretty => line(&mut chunk.stdout, pretty_notice(name, at, notice.style(), &text)),
-            Self::Raw => line(&mut chunk.stderr, pretty_notice(name, at, notice.style(), &text)),
-            Self::Json => {
+        let pretty = |colours: bool| {
+            let style = painted(notice.style(), colours);
+            format!("{}{style}-- {}{style:#}", head(name, at, colours), escaped(&text))
+        };
+        match self.format {
+            Format::Pretty => line(&mut chunk.stdout, pretty(self.colours)),
+            // Whether stderr wants colours is its own affair.
+            Format::Raw => line(&mut chunk.stderr, pretty(true)),
+            Format::Json => {
                 let mut object = notice.json();
                 object["name"] = name.into();
                 object["time"] = Stamp(at).to_string().into();
-                object["text"] = text.into();
+                object["text"] = (&*text).into();
                 line(&mut chunk.stdout, armoured(&object.to_string()));
             }
         }
@@ -71,9 +92,9 @@ impl Format {
 
     /// What was counted, as one line.
     pub(super) fn stats(self, chunk: &mut Chunk, text: &str, mut json: Value) {
-        match self {
-            Self::Pretty | Self::Raw => line(&mut chunk.stderr, text),
-            Self::Json => {
+        match self.format {
+            Format::Pretty | Format::Raw => line(&mut chunk.stderr, text),
+            Format::Json => {
                 json["notice"] = "stats".into();
                 json["time"] = Stamp(SystemTime::now()).to_string().into();
                 line(&mut chunk.stdout, json);
@@ -83,18 +104,17 @@ impl Format {
 }
 
 fn line(out: &mut Vec<u8>, line: impl Display) {
-    use std::io::Write as _;
-
     // Writing to memory does not fail.
     let _ = writeln!(out, "{line}");
 }
 
-fn head(name: &str, at: SystemTime) -> String {
-    format!("{QUIET}{}{QUIET:#}  {NAME}{}{NAME:#}  ", Clock(at), escaped(name))
+fn head(name: &str, at: SystemTime, colours: bool) -> String {
+    let (quiet, bright) = (painted(QUIET, colours), painted(NAME, colours));
+    format!("{quiet}{}{quiet:#}  {bright}{}{bright:#}  ", Clock(at), escaped(name))
 }
 
-fn pretty_notice(name: &str, at: SystemTime, style: Style, text: &str) -> String {
-    format!("{}{style}-- {}{style:#}", head(name, at), escaped(text))
+fn painted(style: Style, colours: bool) -> Style {
+    if colours { style } else { Style::new() }
 }
 
 fn pretty(message: &Message) -> String {
@@ -105,7 +125,7 @@ fn pretty(message: &Message) -> String {
         Message::Binary(bytes) => json_object(bytes).unwrap_or_else(|| {
             let more = if bytes.len() > SHOWN { "…" } else { "" };
             let start = HEXLOWER.encode(&bytes[..bytes.len().min(SHOWN)]);
-            format!("{QUIET}<{} bytes>{QUIET:#} {start}{more}", bytes.len())
+            format!("<{} bytes> {start}{more}", bytes.len())
         }),
     }
 }
@@ -190,11 +210,15 @@ mod tests {
 
     use super::*;
 
+    fn printer(format: Format) -> Printer {
+        Printer { colours: true, format }
+    }
+
     const AT: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn shown(format: Format, message: impl Into<Message>) -> String {
         let mut chunk = Chunk::default();
-        format.message(&mut chunk, "x\u{202e}", AT, &message.into());
+        printer(format).message(&mut chunk, "x\u{202e}", AT, &message.into());
         assert!(chunk.stderr.is_empty());
         anstream::adapter::strip_bytes(&chunk.stdout).into_vec().escape_ascii().to_string()
     }
@@ -216,7 +240,7 @@ mod tests {
     fn json_lines_hold_the_message_and_its_kind() {
         let read = |message: Message| {
             let mut chunk = Chunk::default();
-            Format::Json.message(&mut chunk, "x\u{9b}\"", AT, &message);
+            printer(Format::Json).message(&mut chunk, "x\u{9b}\"", AT, &message);
             assert_eq!(chunk.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
             let value: Value = serde_json::from_slice(&chunk.stdout).unwrap();
             assert_eq!(
@@ -236,11 +260,11 @@ mod tests {
     #[test]
     fn raw_is_the_payload_and_its_notices_are_elsewhere() {
         let mut chunk = Chunk::default();
-        Format::Raw.message(&mut chunk, "x", AT, &"a\x1b\n".into());
+        printer(Format::Raw).message(&mut chunk, "x", AT, &"a\x1b\n".into());
         assert_eq!(chunk.stdout, b"a\x1b\n\n");
         let mut chunk = Chunk::default();
         let gap = Gap::Lagged { missed: 3 };
-        Format::Raw.notice(&mut chunk, "x", AT, &Notice::Gap(&gap));
+        printer(Format::Raw).notice(&mut chunk, "x", AT, &Notice::Gap(&gap));
         assert!(chunk.stdout.is_empty() && !chunk.stderr.is_empty());
     }
 
@@ -249,7 +273,7 @@ mod tests {
         let reason = DisconnectReason::closed(Some(1001), "bye\u{9b}\u{202e}");
         let gap = Gap::Reconnected { down_for: Duration::from_micros(1_234_567), reason };
         let mut chunk = Chunk::default();
-        Format::Json.notice(&mut chunk, "x", AT, &Notice::Gap(&gap));
+        printer(Format::Json).notice(&mut chunk, "x", AT, &Notice::Gap(&gap));
         assert!(chunk.stdout.is_ascii(), "nothing that turns the writing");
         let value: Value = serde_json::from_slice(&chunk.stdout).unwrap();
         assert_eq!(value["notice"], "gap");

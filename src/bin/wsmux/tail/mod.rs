@@ -71,8 +71,7 @@ pub(crate) async fn run(args: Tail) -> Result<Exit, Failure> {
         streams.push(Box::pin(said(index, stream)));
     }
     let mut outbox = Outbox::new(&args);
-    let mut writer =
-        Writer::start(args.format).map_err(|e| Failure::io("cannot start to write", &e))?;
+    let mut writer = Writer::start().map_err(|e| Failure::io("cannot start to write", &e))?;
     let end = print(&args, &mut streams, &mut outbox, &mut writer, &mut ends, &mut signals).await;
     drop(streams);
     if args.stats.is_some() {
@@ -166,11 +165,12 @@ fn take(stream: usize, said: Said, outbox: &mut Outbox, ends: &mut Ends) {
         }
         // Every message is one.
         Said::Item(Err(_)) => {}
-        // Its item tells of the end, in its place.
-        Said::Status(Status::Closed(_)) => {}
+        // Its item tells of the end, in its place; and a stream that its URL joins is joined at once.
+        Said::Status(Status::Closed(_) | Status::Joining) => {}
         Said::Status(status) => {
-            ends.status(stream, &status);
-            outbox.notice(stream, &Notice::Status(&status));
+            if ends.is_news(stream, &status) {
+                outbox.notice(stream, &Notice::Status(&status));
+            }
         }
     }
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use wsmux::{Message, Stamped};
 
-use super::format::Notice;
+use super::format::{Notice, Printer};
 use super::stats::Stats;
 use super::time::wall;
 use super::writer::Chunk;
-use crate::args::{Format, Tail};
+use crate::args::Tail;
 use crate::values::Rate;
 
 /// As much as is written at once, in bytes.
@@ -24,7 +24,7 @@ const BURST: Duration = Duration::from_millis(100);
 
 pub(super) struct Outbox {
     chunk: Chunk,
-    format: Format,
+    printer: Printer,
     latest: Option<Latest>,
     left: Option<u64>,
     names: Vec<String>,
@@ -36,7 +36,7 @@ impl Outbox {
     pub(super) fn new(args: &Tail) -> Self {
         Self {
             chunk: Chunk::default(),
-            format: args.format,
+            printer: Printer::new(args.format),
             latest: args.conflate.then(|| Latest::new(args.names.len())),
             left: args.count,
             names: args.names.clone(),
@@ -61,19 +61,19 @@ impl Outbox {
         if let Notice::Gap(gap) = notice {
             self.stats.gap(stream, gap);
         }
-        self.format.notice(&mut self.chunk, &self.names[stream], SystemTime::now(), notice);
+        self.printer.notice(&mut self.chunk, &self.names[stream], SystemTime::now(), notice);
     }
 
     /// Adds a line with what was counted since the one before.
     pub(super) fn add_stats(&mut self) {
         let (text, json) = self.stats.look();
-        self.format.stats(&mut self.chunk, &text, json);
+        self.printer.stats(&mut self.chunk, &text, json);
     }
 
     /// Adds a line with what was counted in all.
     pub(super) fn add_total(&mut self) {
         let (text, json) = self.stats.total();
-        self.format.stats(&mut self.chunk, &text, json);
+        self.printer.stats(&mut self.chunk, &text, json);
     }
 
     /// Whether more is to be read.
@@ -125,7 +125,7 @@ impl Outbox {
         if self.is_done() {
             return;
         }
-        self.format.message(&mut self.chunk, &self.names[stream], wall(at), message);
+        self.printer.message(&mut self.chunk, &self.names[stream], wall(at), message);
         self.stats.printed(1);
         self.left = self.left.map(|left| left - 1);
     }

@@ -117,7 +117,7 @@ impl Stats {
         let percentile = |p| self.apart.value_at_percentile(p);
         let apart = [percentile(50.0), percentile(99.0), self.apart.max()];
         if !self.apart.is_empty() {
-            let [p50, p99, max] = apart.map(millis);
+            let [p50, p99, max] = apart.map(distance);
             text += &format!("; apart p50 {p50}, p99 {p99}, max {max}");
         }
         let json = json!({
@@ -156,8 +156,14 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn millis(micros: u64) -> String {
-    format!("{:.1?}", Duration::from_micros(micros))
+/// A distance; those of messages that came in one read are none.
+#[expect(clippy::cast_precision_loss, reason = "a figure to be rounded")]
+fn distance(micros: u64) -> String {
+    match micros {
+        0..1000 => format!("{micros} µs"),
+        1000..10_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +188,7 @@ mod tests {
         assert_eq!(
             text,
             "10.0 s: 201 messages (20.1/s), 4.0 kB, 1 gap, 0 reconnects, 7 missed by lagging, 51 \
-             left out; apart p50 10.0ms, p99 10.0ms, max 10.0ms"
+             left out; apart p50 10.0 ms, p99 10.0 ms, max 10.0 ms"
         );
         assert_eq!((&json["messages"], &json["apart_us"]["p50"]), (&201.into(), &10_007.into()));
         stats.look();

@@ -8,8 +8,6 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::args::Format;
-
 /// What is written at once.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
@@ -25,11 +23,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(format: Format) -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (chunks, taken) = mpsc::channel(1);
         let (report, done) = oneshot::channel();
         thread::Builder::new().name("output".into()).spawn(move || {
-            let result = write(taken, sink(format), anstream::stderr());
+            let result = write(taken, io::stdout(), anstream::stderr());
             // Where nobody waits for it, nobody wants to know.
             let _ = report.send(result);
         })?;
@@ -40,14 +38,6 @@ impl Writer {
     pub(super) async fn finish(self) -> io::Result<()> {
         drop(self.chunks);
         self.done.await.unwrap_or(Ok(()))
-    }
-}
-
-/// Our own colours are left out where they are not wanted; messages are not touched.
-fn sink(format: Format) -> Box<dyn Write> {
-    match format {
-        Format::Pretty => Box::new(anstream::stdout()),
-        Format::Json | Format::Raw => Box::new(io::stdout()),
     }
 }
 
