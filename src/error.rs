@@ -231,6 +231,10 @@ pub enum CloseReason {
         /// How the last attempt failed.
         last: SnapshotError,
     },
+    /// Subscribing was refused, and nothing was opened. Seen only where a stream stands for what
+    /// [`subscribe`](crate::WsManager::subscribe) returns: through a
+    /// [`Source`](crate::compat::Source).
+    NotSubscribed(SubscribeError),
     /// The server refused this stream.
     Rejected {
         /// The server's words.
@@ -260,6 +264,7 @@ impl CloseReason {
             Self::Fatal(_) => "fatal",
             Self::NoRequest(_) => "no_request",
             Self::NoSnapshot { .. } => "no_snapshot",
+            Self::NotSubscribed(_) => "not_subscribed",
             Self::Rejected { .. } => "rejected",
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::Shutdown => "shutdown",
@@ -277,6 +282,7 @@ impl StdError for CloseReason {
             }
             Self::NoRequest(e) => e.source(),
             Self::NoSnapshot { last, .. } => last.source(),
+            Self::NotSubscribed(e) => e.source(),
             Self::Aborted | Self::Rejected { .. } | Self::Shutdown | Self::Unused => None,
         }
     }
@@ -293,6 +299,7 @@ impl fmt::Display for CloseReason {
             Self::NoSnapshot { attempts, last } => {
                 write!(f, "no snapshot after {attempts} failed attempts, the last: {last}")
             }
+            Self::NotSubscribed(e) => write!(f, "not subscribed: {e}"),
             Self::Rejected { reason } => write!(f, "rejected by the server: {reason}"),
             Self::RetriesExhausted { attempts, last } => {
                 write!(

@@ -194,6 +194,10 @@ impl WsManager {
         self.core.shut_down().await;
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     fn seat<S>(
         &self,
         name: &str,

@@ -23,6 +23,8 @@ pub struct ManagerMetrics {
     pub active_connections_hwm: u64,
     /// Bytes of messages received.
     pub bytes: u64,
+    /// Panics of callbacks that were contained.
+    pub callback_panics: u64,
     /// Messages that could not be read as the type subscribed to, per reader.
     pub decode_errors: u64,
     /// Sockets lost.
@@ -67,6 +69,7 @@ metrics! {
     active_connections,
     active_connections_hwm,
     bytes,
+    callback_panics,
     decode_errors,
     disconnects,
     gaps,
@@ -157,6 +160,11 @@ impl Metrics {
         counter!("ws_manager_gaps_total", "cause" => cause).increment(1);
     }
 
+    pub(crate) fn callback_panicked(&self) {
+        add(&self.callback_panics, 1);
+        counter!("ws_manager_callback_panics_total").increment(1);
+    }
+
     pub(crate) fn decode_error(&self) {
         add(&self.decode_errors, 1);
         self.recent.decode_errors.add(1, Instant::now());
@@ -182,4 +190,9 @@ impl Metrics {
         subtract(&self.readers, 1);
         gauge!("ws_manager_readers").decrement(1.0);
     }
+}
+
+/// A stream of a [`Switch`](crate::compat::Switch) was to go `to` a side.
+pub(crate) fn switch_counted(to: &'static str, outcome: &'static str) {
+    counter!("ws_manager_switched_streams_total", "to" => to, "outcome" => outcome).increment(1);
 }

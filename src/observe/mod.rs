@@ -18,6 +18,6 @@ pub use health::{
 pub(crate) use latency::Delays;
 pub use latency::Latency;
 pub use metrics::ManagerMetrics;
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{Metrics, switch_counted};
 pub use status::{ConnectionId, Overall, Status, StreamInfo};
 pub use window::Lately;

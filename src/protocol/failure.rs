@@ -49,6 +49,9 @@ pub enum DisconnectReason {
     ProtocolViolation,
     /// The server ended this stream, and left the socket open.
     StreamEnded,
+    /// A [`Switch`](crate::compat::Switch) took the stream to its other source, and could not tell
+    /// where the one leaves off and the other goes on. No socket was lost.
+    Switched,
     /// TLS could not be set up, for another reason than the certificate.
     Tls,
     /// The kernel took nothing for [`Config::write_timeout`](crate::Config).
@@ -86,6 +89,7 @@ impl DisconnectReason {
             Self::Protocol => "protocol",
             Self::ProtocolViolation => "protocol_violation",
             Self::StreamEnded => "stream_ended",
+            Self::Switched => "switched",
             Self::Tls => "tls",
             Self::WriteTimeout => "write_timeout",
         }
@@ -114,6 +118,7 @@ impl fmt::Display for DisconnectReason {
             Self::Protocol => f.write_str("the protocol gave the connection up"),
             Self::ProtocolViolation => f.write_str("the server broke the WebSocket protocol"),
             Self::StreamEnded => f.write_str("the server ended the stream"),
+            Self::Switched => f.write_str("switched to the other source"),
             Self::Tls => f.write_str("TLS could not be set up"),
             Self::WriteTimeout => f.write_str("nothing could be written within the write timeout"),
         }

@@ -2,6 +2,7 @@
 //!
 //! One binary for all of it: it links once.
 
+mod callbacks;
 mod compose;
 mod ext;
 mod fallback;
