@@ -26,6 +26,8 @@ pub mod docs {
     pub mod architecture {}
     #[doc = include_str!("../docs/defaults.md")]
     pub mod defaults {}
+    #[doc = include_str!("../docs/migration.md")]
+    pub mod migration {}
 }
 pub mod ext;
 pub mod doctor;

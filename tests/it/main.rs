@@ -18,6 +18,7 @@ mod readers;
 mod reconnect;
 mod resync;
 mod status;
+mod switch;
 
 use std::time::Duration;
 
