@@ -13,6 +13,7 @@
 //! All of it happens in the reader's task, while it polls. Nothing is spawned.
 
 mod policy;
+mod poller;
 mod window;
 
 use std::error::Error as StdError;
@@ -21,12 +22,10 @@ use std::future::{Future, poll_fn};
 use std::hash::Hash;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::stream::{FusedStream, Stream};
-use tokio::time::{Sleep, sleep, timeout};
 
+use self::poller::{BoxError, Poller, boxed};
 use self::window::Window;
 use super::{StatusStream, Subscription};
 use crate::decode::FromMessage;
@@ -34,28 +33,17 @@ use crate::error::{CloseReason, StreamError};
 
 pub use policy::{FallbackPolicy, OnClose};
 
-/// The shortest interval, whatever a policy says: no poll makes a hot loop.
-const FLOOR: Duration = Duration::from_millis(1);
-
-type BoxError = Box<dyn StdError + Send + Sync>;
-type Fetch<T> = BoxFuture<'static, Result<Vec<T>, BoxError>>;
-
 /// Stream of live items, and of polled ones while the stream is down; created by
 /// [`Subscription::with_fallback`].
 #[must_use = "streams do nothing unless polled"]
 pub struct WithFallback<T> {
     closed: Option<CloseReason>,
     ended: bool,
-    failures: u64,
-    fetch: Box<dyn FnMut() -> Fetch<T> + Send>,
     is_new: Box<dyn FnMut(&T) -> bool + Send>,
-    last_error: Option<BoxError>,
     live: Subscription<T>,
-    phase: Phase<T>,
-    policy: FallbackPolicy,
     /// What the last poll has brought.
     polled: std::vec::IntoIter<T>,
-    polls: u64,
+    poller: Poller<T>,
     status: StatusStream,
 }
 
@@ -88,18 +76,6 @@ impl<T> Sourced<T> {
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
     }
-}
-
-enum Phase<T> {
-    /// The stream has just gone down.
-    Grace(Pin<Box<Sleep>>),
-    Live,
-    Polling {
-        fetch: Option<Fetch<T>>,
-        interval: Duration,
-        /// When the next poll is due.
-        next: Pin<Box<Sleep>>,
-    },
 }
 
 impl<T: FromMessage> Subscription<T> {
@@ -157,36 +133,17 @@ impl<T: FromMessage> Subscription<T> {
     {
         let limit = policy.timeout;
         let mut window = Window::new(policy.window);
+        let fetch = Box::new(move || boxed(poll(), limit));
         WithFallback {
             closed: None,
             ended: false,
-            failures: 0,
-            fetch: Box::new(move || boxed(poll(), limit)),
             is_new: Box::new(move |item| window.is_new(key(item))),
-            last_error: None,
-            phase: Phase::Live,
-            policy,
             polled: Vec::new().into_iter(),
-            polls: 0,
+            poller: Poller::new(fetch, self.name().clone(), policy),
             status: self.status_changes(),
             live: self,
         }
     }
-}
-
-fn boxed<T, Fut, I, E>(poll: Fut, limit: Duration) -> Fetch<T>
-where
-    Fut: Future<Output = Result<I, E>> + Send + 'static,
-    I: IntoIterator<Item = T>,
-    E: Into<BoxError>,
-{
-    Box::pin(async move {
-        match timeout(limit, poll).await {
-            Ok(Ok(items)) => Ok(items.into_iter().collect()),
-            Ok(Err(e)) => Err(e.into()),
-            Err(e) => Err(e.into()),
-        }
-    })
 }
 
 impl<T: FromMessage> WithFallback<T> {
@@ -200,25 +157,25 @@ impl<T: FromMessage> WithFallback<T> {
     /// Whether the stream is down for longer than the grace, so that it is polled.
     #[must_use]
     pub fn is_polling(&self) -> bool {
-        matches!(self.phase, Phase::Polling { .. })
+        self.poller.is_polling()
     }
 
     /// Number of polls so far.
     #[must_use]
     pub fn polls(&self) -> u64 {
-        self.polls
+        self.poller.polls()
     }
 
     /// Number of polls that failed or took too long.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures
+        self.poller.failures()
     }
 
     /// How the last poll failed; `None` if it did not.
     #[must_use]
     pub fn last_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
-        self.last_error.as_deref()
+        self.poller.last_error()
     }
 
     /// Why the stream ended for good, where the polls [go on](OnClose::KeepPolling).
@@ -228,7 +185,6 @@ impl<T: FromMessage> WithFallback<T> {
     }
 
     /// The subscription, for its name, status and lag.
-    #[must_use]
     pub fn subscription(&self) -> &Subscription<T> {
         &self.live
     }
@@ -243,7 +199,7 @@ impl<T: FromMessage> WithFallback<T> {
             if self.ended {
                 return Poll::Ready(None);
             }
-            while let Some(item) = self.polled.next() {
+            for item in self.polled.by_ref() {
                 if (self.is_new)(&item) {
                     return Poll::Ready(Some(Ok(Sourced::Polled(item))));
                 }
@@ -255,7 +211,7 @@ impl<T: FromMessage> WithFallback<T> {
                 }
             }
             self.follow(cx);
-            ready!(self.poll_phase(cx));
+            self.polled = ready!(self.poller.poll(cx)).into_iter();
         }
     }
 
@@ -267,7 +223,7 @@ impl<T: FromMessage> WithFallback<T> {
         Poll::Ready(match ready!(self.live.poll_recv(cx)) {
             Some(Ok(item)) => (self.is_new)(&item).then_some(Ok(Sourced::Live(item))),
             Some(Err(StreamError::Closed(reason))) => {
-                let keeps_on = self.policy.on_close == OnClose::KeepPolling
+                let keeps_on = self.poller.policy.on_close == OnClose::KeepPolling
                     && !matches!(reason, CloseReason::Shutdown | CloseReason::Aborted);
                 if keeps_on {
                     let name = self.live.name();
@@ -289,61 +245,19 @@ impl<T: FromMessage> WithFallback<T> {
 
     fn end(&mut self) {
         self.ended = true;
-        self.phase = Phase::Live;
+        self.poller.live();
     }
 
     /// Learns whether the stream is live.
     fn follow(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(changed) = Pin::new(&mut self.status).poll_next(cx) {
-            let is_open = self.status.current().is_open();
-            if is_open {
-                self.phase = Phase::Live;
-            } else if let Phase::Live = self.phase {
-                self.phase = Phase::Grace(Box::pin(sleep(self.policy.grace)));
+            if self.status.current().is_open() {
+                self.poller.live();
+            } else {
+                self.poller.down();
             }
             if changed.is_none() {
                 break; // Closed for good.
-            }
-        }
-    }
-
-    /// Ready where there is something new to do.
-    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let interval = match &mut self.phase {
-            Phase::Live => return Poll::Pending,
-            Phase::Grace(grace) => {
-                ready!(grace.as_mut().poll(cx));
-                self.policy.first_interval.min(self.policy.max_interval).max(FLOOR)
-            }
-            Phase::Polling { fetch: Some(polling), .. } => {
-                let outcome = ready!(polling.as_mut().poll(cx));
-                self.polled(outcome);
-                return Poll::Ready(());
-            }
-            Phase::Polling { fetch: None, interval, next } => {
-                ready!(next.as_mut().poll(cx));
-                interval.saturating_mul(2).min(self.policy.max_interval).max(FLOOR)
-            }
-        };
-        self.polls += 1;
-        let next = Box::pin(sleep(interval));
-        self.phase = Phase::Polling { fetch: Some((self.fetch)()), interval, next };
-        Poll::Ready(())
-    }
-
-    fn polled(&mut self, outcome: Result<Vec<T>, BoxError>) {
-        if let Phase::Polling { fetch, .. } = &mut self.phase {
-            *fetch = None;
-        }
-        match outcome {
-            Ok(items) => {
-                self.polled = items.into_iter();
-                self.last_error = None;
-            }
-            Err(error) => {
-                self.failures += 1;
-                tracing::warn!(name = %self.live.name(), poll = self.polls, %error, "poll failed");
-                self.last_error = Some(error);
             }
         }
     }
@@ -369,10 +283,8 @@ impl<T> Unpin for WithFallback<T> {}
 impl<T> fmt::Debug for WithFallback<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithFallback")
-            .field("failures", &self.failures)
             .field("live", &self.live)
-            .field("policy", &self.policy)
-            .field("polls", &self.polls)
+            .field("poller", &self.poller)
             .finish_non_exhaustive()
     }
 }

@@ -189,7 +189,6 @@ impl<S, T: FromMessage> Resync<S, T> {
     }
 
     /// The subscription, for its name, status and lag.
-    #[must_use]
     pub fn subscription(&self) -> &Subscription<T> {
         &self.updates
     }

@@ -1,5 +1,6 @@
 //! One stream of the exchange: its messages as time goes by, and who was served which.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +12,14 @@ use tokio::time::Instant;
 use super::book::History;
 use super::depth::Mishaps;
 use super::market::{Event, Market};
+use crate::message::Message;
 use crate::test_util::Peer;
 use crate::test_util::server::Encoded;
 
 /// How many batches a socket may lag behind before it is dropped.
 const LAG: usize = 1024;
+/// How many messages of the past are kept.
+const RECENT: usize = 1000;
 /// What is caught up with at most in one tick, where time went by unused.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
@@ -47,6 +51,7 @@ struct Production {
     mishaps: Option<Mishaps>,
     /// The time up to which all is produced.
     until: Instant,
+    recent: VecDeque<Message>,
 }
 
 /// What happened within a tick.
@@ -62,7 +67,12 @@ impl Feed {
         Self {
             batches: broadcast::Sender::new(LAG),
             ledger: Mutex::default(),
-            production: Mutex::new(Production { market, mishaps, until: Instant::now() }),
+            production: Mutex::new(Production {
+                market,
+                mishaps,
+                recent: VecDeque::new(),
+                until: Instant::now(),
+            }),
             sent: AtomicU64::new(0),
         }
     }
@@ -78,8 +88,12 @@ impl Feed {
         let mut events = Vec::new();
         while production.until + every <= now {
             production.until += every;
-            events.push(production.market.next(time));
+            let event = production.market.next(time);
+            production.recent.push_back(event.message.clone());
+            events.push(event);
         }
+        let surplus = production.recent.len().saturating_sub(RECENT);
+        production.recent.drain(..surplus);
         if events.is_empty() {
             return;
         }
@@ -133,6 +147,11 @@ impl Feed {
     /// Looks at the true book, where there is one.
     pub(super) fn book<R>(&self, look: impl FnOnce(&History) -> R) -> Option<R> {
         lock(&self.production).market.book().map(look)
+    }
+
+    /// The last messages there were.
+    pub(super) fn recent(&self) -> Vec<Message> {
+        lock(&self.production).recent.iter().cloned().collect()
     }
 
     pub(super) fn sent(&self) -> u64 {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::server::{Certificate, Lifetime, MockServer, Peer};
+use crate::message::Message;
 
 use depth::Mishaps;
 use feed::Feed;
@@ -164,6 +165,14 @@ impl MockExchange {
     #[must_use]
     pub fn sent(&self, name: &str) -> u64 {
         self.venue.find(name).map_or(0, |feed| feed.sent())
+    }
+
+    /// The last messages that a stream has had, in order, whether or not anybody listened: at most
+    /// 1,000, and with no [fault](MockExchangeBuilder::depth_faults). What a venue's REST interface
+    /// would list.
+    #[must_use]
+    pub fn recent(&self, name: &str) -> Vec<Message> {
+        self.venue.find(name).map_or_else(Vec::new, |feed| feed.recent())
     }
 
     /// How many messages of a stream were written to sockets, all taken together.

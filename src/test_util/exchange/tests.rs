@@ -114,6 +114,19 @@ async fn a_snapshot_and_the_updates_that_a_socket_is_served_from_then_on_are_the
 }
 
 #[tokio::test]
+async fn the_last_messages_can_be_listed() {
+    let exchange = MockExchange::builder().rate(5000).start().await.unwrap();
+    assert_eq!(exchange.recent("btcusdt@trade"), []);
+    let mut client = connect(&exchange, "btcusdt@trade").await;
+    many(&mut client, 2000).await;
+    let listed = exchange.recent("btcusdt@trade");
+    let read = |message: &Message| serde_json::from_slice(message.as_bytes()).unwrap();
+    let numbers = ids(&listed.iter().map(read).collect::<Vec<Value>>(), "t");
+    assert_eq!(numbers.len(), 1000);
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+}
+
+#[tokio::test]
 async fn a_book_is_late_old_or_not_to_be_had_as_was_said() {
     let faults = DepthFaults { old_snapshots: 1.0, ..DepthFaults::default() };
     let exchange = MockExchange::builder().rate(1000).depth_faults(faults).start().await.unwrap();
