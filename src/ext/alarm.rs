@@ -7,11 +7,15 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What is this far away never comes; beyond it, clocks overflow. 30 years, as in tokio.
-pub(super) const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// `period` after `now`; `None` for never.
 pub(super) fn after(now: Instant, period: Duration) -> Option<Instant> {
-    if period < FAR { now.checked_add(period) } else { None }
+    if is_never(period) { None } else { now.checked_add(period) }
+}
+
+pub(super) fn is_never(period: Duration) -> bool {
+    period >= FAR
 }
 
 /// Goes off once at a time that may be moved as often as one likes: the timer below is touched

@@ -1,5 +1,6 @@
 //! Values in batches of a size and an age.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::alarm::{Alarm, after};
-use super::source::{Source, Taken};
+use super::source::{Source, Stop};
 
 pin_project! {
     /// Stream of [`WsTryStreamExt::try_batch_by`](super::WsTryStreamExt::try_batch_by).
@@ -50,21 +51,26 @@ impl<St: TryStream> TryBatchBy<St> {
     /// Fills the batch with what is there. Ready when that is all of it: it is full, or a notice or
     /// the end follows, or its time has come.
     fn poll_fill(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        while this.batch.len() < *this.size && this.notice.is_none() {
-            match ready!(this.source.as_mut().poll_take(cx)) {
-                Taken::Value(value) => this.batch.push(value),
-                Taken::Notice(notice) => *this.notice = Some(notice),
-                Taken::Ended => break,
-                Taken::Idle if this.batch.is_empty() => return Poll::Pending,
-                Taken::Idle if this.period.is_zero() => break,
-                Taken::Idle => {
-                    if !*this.is_set {
-                        *this.is_set = true;
-                        this.alarm.set(after(Instant::now(), *this.period));
-                    }
-                    return this.alarm.poll(cx);
+        let this = self.project();
+        if this.notice.is_some() {
+            return Poll::Ready(());
+        }
+        let (batch, size) = (&mut *this.batch, *this.size);
+        let stop = this.source.poll_take(cx, |value| {
+            batch.push(value);
+            if batch.len() < size { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match ready!(stop) {
+            Stop::Notice(notice) => *this.notice = Some(notice),
+            Stop::Break(()) | Stop::Ended => {}
+            Stop::Idle if this.batch.is_empty() => return Poll::Pending,
+            Stop::Idle if this.period.is_zero() => {}
+            Stop::Idle => {
+                if !*this.is_set {
+                    *this.is_set = true;
+                    this.alarm.set(after(Instant::now(), *this.period));
                 }
+                return this.alarm.poll(cx);
             }
         }
         Poll::Ready(())

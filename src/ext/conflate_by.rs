@@ -1,6 +1,7 @@
 //! The latest value of each key while the consumer is busy.
 
 use std::hash::Hash;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,7 +9,7 @@ use futures::stream::{FusedStream, Stream, TryStream};
 use pin_project_lite::pin_project;
 
 use super::queue::KeyedQueue;
-use super::source::{Source, Taken};
+use super::source::{Source, Stop};
 
 /// Keys that may wait unless [`max_keys`](ConflateBy::max_keys) says otherwise.
 const MAX_KEYS: usize = 65_536;
@@ -59,16 +60,21 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
+        let (queue, max_keys) = (&mut *this.queue, *this.max_keys);
         let mut is_ended = false;
-        while this.notice.is_none() && this.queue.len() < *this.max_keys {
-            match ready!(this.source.as_mut().poll_take(cx)) {
-                Taken::Value(value) => this.queue.put((this.key)(&value), value),
-                Taken::Notice(notice) => *this.notice = Some(notice),
-                Taken::Idle => break,
-                Taken::Ended => {
-                    is_ended = true;
-                    break;
+        if this.notice.is_none() && queue.len() < max_keys {
+            let stop = this.source.as_mut().poll_take(cx, |value| {
+                queue.put((this.key)(&value), value);
+                if queue.len() < max_keys {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
                 }
+            });
+            match ready!(stop) {
+                Stop::Notice(notice) => *this.notice = Some(notice),
+                Stop::Ended => is_ended = true,
+                Stop::Break(()) | Stop::Idle => {}
             }
         }
         if let Some(value) = this.queue.pop_front() {

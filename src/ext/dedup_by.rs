@@ -1,6 +1,8 @@
 //! Values whose key was not seen a short while ago.
 
+use std::collections::VecDeque;
 use std::hash::Hash;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,9 +11,9 @@ use futures::stream::{FusedStream, Stream, TryStream};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::alarm::{Clock, FAR, after};
+use super::alarm::{Clock, after, is_never};
 use super::queue::KeyedQueue;
-use super::source::{Source, Taken};
+use super::source::{Source, Stop};
 
 /// Keys that are remembered at most where only a period is given.
 const MAX_KEYS: usize = 65_536;
@@ -72,10 +74,18 @@ impl DedupWindow {
     }
 }
 
-/// The keys that are remembered, with when to forget them.
+/// The keys that are remembered.
 struct Seen<K> {
-    keys: KeyedQueue<K, Option<Instant>>,
+    keys: KeyedQueue<K, ()>,
+    /// When to forget each of them, if ever.
+    until: VecDeque<Instant>,
     window: DedupWindow,
+}
+
+impl<K> Seen<K> {
+    fn new(window: DedupWindow) -> Self {
+        Self { keys: KeyedQueue::new(), until: VecDeque::new(), window }
+    }
 }
 
 impl<K: Eq + Hash> Seen<K> {
@@ -85,26 +95,32 @@ impl<K: Eq + Hash> Seen<K> {
         if keys == 0 || period.is_zero() {
             return true;
         }
-        let mut forgotten_at = None;
-        if period < FAR {
-            let now = clock.now();
-            while matches!(self.keys.front(), Some(Some(then)) if *then <= now) {
+        // Never needs no clock.
+        let until = if is_never(period) { None } else { self.forget(clock.now()) };
+        let is_new = self.keys.push_new(key, ());
+        if is_new {
+            self.until.extend(until);
+            if self.keys.len() > keys {
                 self.keys.pop_front();
+                self.until.pop_front();
             }
-            forgotten_at = after(now, period);
-        }
-        let is_new = self.keys.push_new(key, forgotten_at);
-        if self.keys.len() > keys {
-            self.keys.pop_front();
         }
         is_new
+    }
+
+    /// Forgets what is too old; when to forget what comes now.
+    fn forget(&mut self, now: Instant) -> Option<Instant> {
+        while self.until.front().is_some_and(|then| *then <= now) {
+            self.keys.pop_front();
+            self.until.pop_front();
+        }
+        after(now, self.window.period)
     }
 }
 
 impl<St, K, F> TryDedupBy<St, K, F> {
     pub(super) fn new(stream: St, key: F, window: DedupWindow) -> Self {
-        let seen = Seen { keys: KeyedQueue::new(), window };
-        Self { source: Source::new(stream), key, seen }
+        Self { source: Source::new(stream), key, seen: Seen::new(window) }
     }
 }
 
@@ -119,19 +135,20 @@ where
     type Item = Result<St::Ok, St::Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut this = self.project();
+        let this = self.project();
         let mut clock = Clock::default();
-        loop {
-            match ready!(this.source.as_mut().poll_take(cx)) {
-                Taken::Value(value) => {
-                    if this.seen.is_new((this.key)(&value), &mut clock) {
-                        return Poll::Ready(Some(Ok(value)));
-                    }
-                }
-                Taken::Notice(notice) => return Poll::Ready(Some(Err(notice))),
-                Taken::Ended => return Poll::Ready(None),
-                Taken::Idle => return Poll::Pending,
+        let stop = this.source.poll_take(cx, |value| {
+            if this.seen.is_new((this.key)(&value), &mut clock) {
+                ControlFlow::Break(value)
+            } else {
+                ControlFlow::Continue(())
             }
+        });
+        match ready!(stop) {
+            Stop::Break(value) => Poll::Ready(Some(Ok(value))),
+            Stop::Notice(notice) => Poll::Ready(Some(Err(notice))),
+            Stop::Ended => Poll::Ready(None),
+            Stop::Idle => Poll::Pending,
         }
     }
 }

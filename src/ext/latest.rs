@@ -5,13 +5,15 @@
 //! 1. A value is replaced only by a later one with no notice between them.
 //! 2. While a notice is held, nothing is taken.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::stream::TryStream;
 use pin_project_lite::pin_project;
 
-use super::source::{Source, Taken};
+use super::source::{Source, Stop};
 
 pin_project! {
     pub(super) struct Latest<St>
@@ -55,6 +57,7 @@ impl<St: TryStream> Latest<St> {
     }
 
     /// Takes all that is there.
+    #[inline]
     pub(super) fn poll_drain(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -63,28 +66,23 @@ impl<St: TryStream> Latest<St> {
         if let Some(notice) = this.notice.take() {
             return Poll::Ready(Drained::Due(Some(Err(notice))));
         }
-        loop {
-            match ready!(this.source.as_mut().poll_take(cx)) {
-                Taken::Value(value) => {
-                    *this.value = Some(value);
-                    *this.fresh = true;
+        let (value, fresh) = (&mut *this.value, &mut *this.fresh);
+        let stop = this.source.as_mut().poll_take::<Infallible>(cx, |newer| {
+            *value = Some(newer);
+            *fresh = true;
+            ControlFlow::Continue(())
+        });
+        Poll::Ready(match ready!(stop) {
+            Stop::Break(never) => match never {},
+            Stop::Notice(notice) => Drained::Due(Some(match this.value.take() {
+                Some(value) => {
+                    *this.notice = Some(notice);
+                    Ok(value)
                 }
-                Taken::Notice(notice) => {
-                    let due = match this.value.take() {
-                        Some(value) => {
-                            *this.notice = Some(notice);
-                            Ok(value)
-                        }
-                        None => Err(notice),
-                    };
-                    return Poll::Ready(Drained::Due(Some(due)));
-                }
-                Taken::Ended => return Poll::Ready(Drained::Due(this.value.take().map(Ok))),
-                Taken::Idle => {
-                    let fresh = std::mem::take(this.fresh);
-                    return Poll::Ready(Drained::Idle { fresh });
-                }
-            }
-        }
+                None => Err(notice),
+            })),
+            Stop::Ended => Drained::Due(this.value.take().map(Ok)),
+            Stop::Idle => Drained::Idle { fresh: std::mem::take(this.fresh) },
+        })
     }
 }

@@ -3,13 +3,14 @@
 //! # Invariants
 //!
 //! 1. The stream is not polled after its end.
-//! 2. [`Taken::Idle`] means that nothing more is there, or that `MOST` items were taken in one go;
+//! 2. [`Stop::Idle`] means that nothing more is there, or that `MOST` items were taken in one go;
 //!    never that the task's turn is over. So whoever yields on it yields what is newest.
 //! 3. However many items are ready, a task gives way: to tokio's budget after `SHARE` items each,
 //!    and where there is no such budget, after `MOST`.
-//! 4. `Pending` and [`Taken::Idle`] leave a waker behind: the stream's, tokio's, or one that was
+//! 4. `Pending` and [`Stop::Idle`] leave a waker behind: the stream's, tokio's, or one that was
 //!    woken at once.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -33,14 +34,15 @@ pin_project! {
     }
 }
 
-/// What was there.
-pub(super) enum Taken<T, E> {
+/// Why no more is taken.
+pub(super) enum Stop<B, E> {
+    /// Who took the values wants no more.
+    Break(B),
     /// The end, again and again.
     Ended,
-    /// Nothing for now.
+    /// Nothing is there for now.
     Idle,
     Notice(E),
-    Value(T),
 }
 
 impl<St> Source<St> {
@@ -54,37 +56,47 @@ impl<St> Source<St> {
 }
 
 impl<St: TryStream> Source<St> {
-    /// Takes what comes next. Pending only if other tasks have to come first.
-    pub(super) fn poll_take(
+    /// Hands the values that are there to `take`. Pending only if other tasks have to come first.
+    #[inline]
+    pub(super) fn poll_take<B>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Taken<St::Ok, St::Error>> {
-        let this = self.project();
+        mut take: impl FnMut(St::Ok) -> ControlFlow<B>,
+    ) -> Poll<Stop<B, St::Error>> {
+        let mut this = self.project();
         if *this.ended {
-            return Poll::Ready(Taken::Ended);
+            return Poll::Ready(Stop::Ended);
         }
-        if *this.taken > 0 && *this.taken % SHARE == 0 {
-            ready!(coop::poll_proceed(cx)).made_progress();
-            if *this.taken >= MOST {
-                *this.taken = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Ready(Taken::Idle);
+        loop {
+            if *this.taken > 0 && *this.taken % SHARE == 0 {
+                ready!(coop::poll_proceed(cx)).made_progress();
+                if *this.taken >= MOST {
+                    *this.taken = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Ready(Stop::Idle);
+                }
             }
-        }
-        match this.stream.try_poll_next(cx) {
-            Poll::Ready(Some(item)) => {
-                *this.taken += 1;
-                Poll::Ready(item.map_or_else(Taken::Notice, Taken::Value))
-            }
-            Poll::Ready(None) => {
-                *this.ended = true;
-                Poll::Ready(Taken::Ended)
-            }
-            Poll::Pending => {
-                // A stream of tokio's is pending also when the budget is used up, and has more.
-                drop(ready!(coop::poll_proceed(cx)));
-                *this.taken = 0;
-                Poll::Ready(Taken::Idle)
+            match this.stream.as_mut().try_poll_next(cx) {
+                Poll::Ready(Some(Ok(value))) => {
+                    *this.taken += 1;
+                    if let ControlFlow::Break(stop) = take(value) {
+                        return Poll::Ready(Stop::Break(stop));
+                    }
+                }
+                Poll::Ready(Some(Err(notice))) => {
+                    *this.taken += 1;
+                    return Poll::Ready(Stop::Notice(notice));
+                }
+                Poll::Ready(None) => {
+                    *this.ended = true;
+                    return Poll::Ready(Stop::Ended);
+                }
+                Poll::Pending => {
+                    // One of tokio's is pending also when the budget is used up, and has more.
+                    drop(ready!(coop::poll_proceed(cx)));
+                    *this.taken = 0;
+                    return Poll::Ready(Stop::Idle);
+                }
             }
         }
     }

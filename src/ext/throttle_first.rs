@@ -1,5 +1,6 @@
 //! A value, and none of those that follow it for a while.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::alarm::{Clock, after};
-use super::source::{Source, Taken};
+use super::source::{Source, Stop};
 
 pin_project! {
     /// Stream of [`WsTryStreamExt::try_throttle_first`](super::WsTryStreamExt::try_throttle_first).
@@ -29,6 +30,21 @@ enum Gate {
     Open,
 }
 
+impl Gate {
+    /// Whether a value passes. If it does, the gate closes behind it.
+    fn passes(&mut self, period: Duration, clock: &mut Clock) -> bool {
+        let is_open = match self {
+            Self::Closed => false,
+            Self::ClosedUntil(then) => *then <= clock.now(),
+            Self::Open => true,
+        };
+        if is_open && !period.is_zero() {
+            *self = after(clock.now(), period).map_or(Self::Closed, Self::ClosedUntil);
+        }
+        is_open
+    }
+}
+
 impl<St> TryThrottleFirst<St> {
     pub(super) fn new(stream: St, period: Duration) -> Self {
         Self { source: Source::new(stream), gate: Gate::Open, period }
@@ -41,29 +57,21 @@ impl<St: TryStream> Stream for TryThrottleFirst<St> {
     type Item = Result<St::Ok, St::Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut this = self.project();
+        let this = self.project();
+        let (gate, period) = (this.gate, *this.period);
         let mut clock = Clock::default();
-        loop {
-            let value = match ready!(this.source.as_mut().poll_take(cx)) {
-                Taken::Value(value) => value,
-                Taken::Notice(notice) => return Poll::Ready(Some(Err(notice))),
-                Taken::Ended => return Poll::Ready(None),
-                Taken::Idle => return Poll::Pending,
-            };
-            let is_open = match this.gate {
-                Gate::Closed => false,
-                Gate::ClosedUntil(then) => *then <= clock.now(),
-                Gate::Open => true,
-            };
-            if is_open {
-                if !this.period.is_zero() {
-                    *this.gate = match after(clock.now(), *this.period) {
-                        Some(then) => Gate::ClosedUntil(then),
-                        None => Gate::Closed,
-                    };
-                }
-                return Poll::Ready(Some(Ok(value)));
+        let stop = this.source.poll_take(cx, |value| {
+            if gate.passes(period, &mut clock) {
+                ControlFlow::Break(value)
+            } else {
+                ControlFlow::Continue(())
             }
+        });
+        match ready!(stop) {
+            Stop::Break(value) => Poll::Ready(Some(Ok(value))),
+            Stop::Notice(notice) => Poll::Ready(Some(Err(notice))),
+            Stop::Ended => Poll::Ready(None),
+            Stop::Idle => Poll::Pending,
         }
     }
 }
