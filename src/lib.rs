@@ -29,8 +29,8 @@ pub mod docs {
     #[doc = include_str!("../docs/migration.md")]
     pub mod migration {}
 }
-pub mod ext;
 pub mod doctor;
+pub mod ext;
 pub mod protocol;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]

@@ -35,6 +35,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         DisconnectReason::ProtocolViolation => {
             "is it TLS that is spoken there? then write `wss://`; else the server is broken"
         }
+        DisconnectReason::Switched => "nothing: this program asked for it",
         DisconnectReason::Tls => {
             "is it TLS that is spoken there? write `ws://` if not, or check the port"
         }

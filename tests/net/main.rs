@@ -2,8 +2,8 @@
 //!
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
-mod duplicates;
 mod doctor;
+mod duplicates;
 mod exchange;
 mod faults;
 mod hostile_names;
