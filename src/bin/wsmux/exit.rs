@@ -94,16 +94,13 @@ impl Failure {
 
     /// A stream ended.
     pub(crate) fn ended(name: &str, reason: &CloseReason, was_open: bool) -> Self {
-        let mut failure =
-            Self::new(Exit::of(reason, was_open), format!("{}: {reason}", escaped(name)));
+        let failure = Self::new(Exit::of(reason, was_open), format!("{}: {reason}", escaped(name)));
         let last = match reason {
             CloseReason::Fatal(e)
             | CloseReason::Unauthorized(e)
             | CloseReason::RetriesExhausted { last: e, .. } => e,
-            CloseReason::NoRequest(e) => return failure.cause(&**e),
             _ => return failure,
         };
-        failure.cause = causes(&**last);
         failure.hint(advice(last.reason()))
     }
 
@@ -181,16 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_line_a_cause_and_a_hint_and_steers_no_terminal() {
+    fn a_failure_is_a_line_with_its_cause_and_a_hint_and_steers_no_terminal() {
         let io = io::Error::new(io::ErrorKind::ConnectionRefused, "x\u{1b}[31m\ny");
         let last = Arc::new(TransportError::from(io));
         let reason = CloseReason::RetriesExhausted { attempts: 3, last };
         let text = Failure::ended("a\u{202e}b", &reason, false).text();
         let text = anstream::adapter::strip_str(&text).to_string();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].starts_with("error: a\\u{202e}b: gave up after 3"), "{text}");
-        assert_eq!(lines[1], "  cause: x\\u{1b}[31m\\ny");
-        assert!(lines[2].starts_with("  hint: nothing listens there"), "{text}");
+        assert!(lines[0].ends_with(": x[31my"), "{text}");
+        assert!(lines[1].starts_with("  hint: nothing listens there"), "{text}");
+        let io = io::Error::new(io::ErrorKind::StorageFull, "x\u{1b}[31m\ny");
+        let text = Failure::io("cannot write", &io).text();
+        assert!(text.ends_with("\n  cause: x\\u{1b}[31m\\ny\n"), "{text}");
     }
 }

@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{Error, RootCertStore};
 
 use super::CertificateFault;
+use crate::transport::TransportError;
 
 /// The first second of the year 10000: no certificate is valid then (RFC 5280 §4.1.2.5).
 const TOO_LATE: Duration = Duration::from_secs(253_402_300_800);
@@ -77,18 +78,24 @@ pub(crate) fn fault(e: &(dyn StdError + 'static)) -> Option<CertificateFault> {
     }
 }
 
-/// The error of TLS among the causes of `e`; an I/O error hides the one that it wraps.
+/// The error of TLS among the causes of `e`.
 fn tls_error<'e>(e: &'e (dyn StdError + 'static)) -> Option<&'e Error> {
     let mut next = Some(e);
     while let Some(e) = next {
-        let wrapped = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = wrapped.map(|inner| inner as &(dyn StdError + 'static));
-        if let Some(found) = inner.unwrap_or(e).downcast_ref() {
+        if let Some(found) = e.downcast_ref() {
             return Some(found);
         }
-        next = e.source();
+        next = wrapped(e).map(|inner| inner as &(dyn StdError + 'static)).or_else(|| e.source());
     }
     None
+}
+
+/// What `e` speaks for: such errors leave it out of their causes.
+fn wrapped<'e>(
+    e: &'e (dyn StdError + 'static),
+) -> Option<&'e (dyn StdError + Send + Sync + 'static)> {
+    let io = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    io.or_else(|| e.downcast_ref::<TransportError>()?.get_ref())
 }
 
 /// The name in `DnsName("name")` or `IpAddress(address)`, as the verifier prints it.
@@ -123,7 +130,7 @@ mod tests {
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, unknown());
         assert_eq!(fault(&unknown()), Some(CertificateFault::UnknownIssuer));
         assert_eq!(fault(&wrapped), Some(CertificateFault::UnknownIssuer));
-        let error = crate::transport::TransportError::from(wrapped);
+        let error = TransportError::from(wrapped);
         assert_eq!(fault(&error), Some(CertificateFault::UnknownIssuer));
         assert_eq!(fault(&io::Error::from(io::ErrorKind::Other)), None);
     }
