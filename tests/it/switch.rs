@@ -15,10 +15,10 @@ use wsmux::compat::Source;
 use wsmux::{DisconnectReason, Gap, Message, StreamError};
 
 /// A client in memory: what is sent on it, all its streams get from then on.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Client(Arc<Mutex<Inner>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
     /// What is sent at once on joining, as a replay of the latest message.
     greeting: Option<Yielded>,
@@ -28,7 +28,7 @@ struct Inner {
 
 type Yielded = Result<Message, StreamError>;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Pipe {
     dropped: bool,
     ended: bool,

@@ -3,10 +3,10 @@
 //! Two lists are laid over each other: what the reader was *delivered* by the one stream, as
 //! digests, and what the other brought meanwhile, which is *held*. A *shift* is a place in the first
 //! list at which the second may begin such that both are equal wherever they overlap. The lists
-//! are aligned when one shift alone is left, and the overlap is of [`OVERLAP`] messages or more: one
-//! that equals another may be the next of its kind, and a feed that alternates shows it by a second
-//! shift. So a message is dropped only where its neighbours in the feed agree; whatever is less sure
-//! is told as a gap, and delivered.
+//! are aligned when one shift alone is left, and [`OVERLAP`] messages or more in the overlap are
+//! found once only in each list: a message that equals another may be the next of its kind. So a
+//! message is dropped only where its neighbours in the feed agree; whatever is less sure is told as
+//! a gap, and delivered.
 //!
 //! A shift below zero says that what is held began earlier than the record: what comes before the
 //! record's first message was delivered before it, as a stream has no holes that it does not tell of.
@@ -15,11 +15,11 @@
 //!
 //! 1. What is held and what is remembered is bounded, in messages and bytes.
 //! 2. A step costs as much as there are shifts, which are at most [`MAX_SHIFTS`]; beyond, the feed
-//!    repeats itself too much to be aligned at all. Only the first message on either side is looked
-//!    for in the whole of the other list.
+//!    repeats itself too much to be aligned at all. What is linear in the lists is done for the first
+//!    message on either side, and while there is one shift that lacks but evidence.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher as _;
 
 use crate::decode::DecodeError;
@@ -30,7 +30,7 @@ pub(super) const MAX_MESSAGES: usize = 1024;
 /// Bytes of messages held; the last one may exceed it.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 const MAX_SHIFTS: usize = 64;
-/// Messages that have to be equal on both sides.
+/// Messages, unlike any other, that have to be equal on both sides.
 const OVERLAP: usize = 3;
 
 /// A message, or one that its source could not read.
@@ -38,7 +38,7 @@ pub(super) type Item = Result<Message, DecodeError>;
 
 /// Stands for a message's bytes. The keys are random, so that nobody can make two messages of one
 /// digest.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Digest {
     hash: u64,
     len: usize,
@@ -173,10 +173,30 @@ impl Overlap {
         match self.shifts[..] {
             _ if held == 0 => Standing::Idle,
             _ if self.repetitive => Standing::Hopeless,
-            [shift] if end.min(shift + held) - shift.max(0) >= signed(OVERLAP) => Standing::Aligned,
+            [shift] if end.min(shift + held) - shift.max(0) >= signed(OVERLAP) => {
+                let is_proven = self.unique_pairs(shift) >= OVERLAP;
+                if is_proven { Standing::Aligned } else { Standing::Withholding }
+            }
             [shift] if shift + held <= end => Standing::Idle,
             _ => Standing::Withholding,
         }
+    }
+
+    /// Messages in the overlap that each list has once.
+    fn unique_pairs(&self, shift: isize) -> usize {
+        let mut counts: HashMap<Digest, [usize; 2]> = HashMap::new();
+        for digest in &self.delivered {
+            counts.entry(*digest).or_default()[0] += 1;
+        }
+        for (digest, _) in &self.held {
+            counts.entry(*digest).or_default()[1] += 1;
+        }
+        let is_paired = |place: usize| {
+            let at = usize::try_from(shift + signed(place)).unwrap_or(usize::MAX);
+            (self.forgotten..self.end()).contains(&at)
+        };
+        let paired = self.held.iter().enumerate().filter(|(place, _)| is_paired(*place));
+        paired.filter(|(_, (digest, _))| counts.get(digest) == Some(&[1, 1])).count()
     }
 
     /// Leaves the one stream for the other. Without an alignment, all that is held is yet to be

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -184,16 +185,10 @@ impl Switched {
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(next) = &mut self.next else { return Poll::Pending };
         let Some(since) = next.withholding else { return Poll::Pending };
-        if next.overlap.standing() != Standing::Hopeless {
-            let Some(until) = since.checked_add(self.place.within) else { return Poll::Pending };
-            if until > Instant::now() {
-                if next.timer.is_none() && Runtime::try_current().is_ok() {
-                    next.timer = Some(Box::pin(sleep_until(until)));
-                }
-                let Some(timer) = &mut next.timer else { return Poll::Pending };
-                ready!(timer.as_mut().poll(cx));
-            }
-        }
+        let is_hopeless = next.overlap.standing() == Standing::Hopeless;
+        let within = if is_hopeless { Duration::ZERO } else { self.place.within };
+        let Some(until) = since.checked_add(within) else { return Poll::Pending };
+        ready!(next.poll_until(until, cx));
         self.go_over(Seam::Gap);
         Poll::Ready(())
     }
@@ -275,6 +270,24 @@ impl Next {
     fn hold(&mut self, item: Item, place: &Place) {
         let message = item.as_ref().unwrap_or_else(|e| e.message());
         self.overlap.hold(Digest::of(message, &place.board.keys), item);
+    }
+
+    /// Asks a timer also where the time is known to be up: within a runtime, it says so only if the
+    /// task may go on, and else the stream it has may be silent for the same reason.
+    fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = &mut self.timer;
+        let polled = Runtime::try_current().ok().and_then(|_| {
+            // It panics where the runtime has no timers, or the one that it was made in is gone.
+            let poll = || {
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                timer.as_mut().poll(cx)
+            };
+            catch_unwind(AssertUnwindSafe(poll)).ok()
+        });
+        polled.unwrap_or_else(|| {
+            self.timer = None;
+            if Instant::now() < until { Poll::Pending } else { Poll::Ready(()) }
+        })
     }
 }
 

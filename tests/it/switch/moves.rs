@@ -496,3 +496,64 @@ fn the_environment_says_where_a_switch_begins() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_bounded_and_the_rest_waits_where_it_is() {
+    let (_old, new, _switch, mut stream) = under_way().await;
+    let numbers: Vec<_> = (100..5100).map(|n| n.to_string()).collect();
+    new.send_all(numbers.iter().map(String::as_str));
+    assert_eq!(words(&mut stream).await, "");
+    let unread = || new.inner().streams[0].lock().unwrap().queue.len();
+    assert_eq!(unread(), 5000 - 1024);
+    time::sleep(10 * SECOND).await;
+    assert_eq!(words(&mut stream).await, format!("seam {}", numbers.join(" ")));
+
+    let (_old, new, _switch, mut stream) = under_way().await;
+    (0..5u8).for_each(|n| new.send(vec![n; 8 << 20]));
+    assert_eq!(words(&mut stream).await, "");
+    assert_eq!(new.inner().streams[0].lock().unwrap().queue.len(), 3, "two are 16 MiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_on_many_threads_lose_and_repeat_nothing_while_a_switch_turns() {
+    const LAST: u64 = 5000;
+    let (old, new, switch) = clients();
+    let readers = (0..8).map(|_| {
+        let mut stream = switch.subscribe("x");
+        tokio::spawn(async move {
+            for expected in 0..=LAST {
+                let message = stream.recv().await.unwrap().unwrap();
+                assert_eq!(message.as_text().unwrap().parse(), Ok(expected));
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    let turning = tokio::spawn({
+        let switch = switch.clone();
+        async move {
+            loop {
+                switch.use_new("x");
+                time::sleep(MS).await;
+                switch.use_old_for_all();
+                time::sleep(MS).await;
+            }
+        }
+    });
+    for n in 0..=LAST {
+        let text = n.to_string();
+        // Either may be the first.
+        let [first, second] = if n % 3 == 0 { [&old, &new] } else { [&new, &old] };
+        first.send(&*text);
+        second.send(&*text);
+        if n % 10 == 0 {
+            time::sleep(Duration::from_micros(50)).await;
+        }
+    }
+    for reader in readers {
+        time::timeout(20 * SECOND, reader).await.expect("in time").unwrap();
+    }
+    turning.abort();
+    let report = switch.report();
+    assert!(report.moved > 0, "{report}");
+    assert_eq!((report.moved_with_gap, report.failed), (0, 0), "{report}");
+}

@@ -52,6 +52,9 @@ fn what_is_not_certain_is_not_aligned() {
         (&[2, 3, 4], &[9, 3, 4, 5], Standing::Withholding),
         (&[7, 7, 7, 7], &[7, 7, 7], Standing::Withholding),
         (&[7, 8, 7, 8], &[7, 8, 7], Standing::Withholding),
+        (&[7, 7, 8, 8], &[7, 7, 8, 8], Standing::Withholding),
+        (&[1, 7, 2, 7, 3], &[1, 7, 2, 7], Standing::Withholding),
+        (&[1, 7, 2, 7, 3], &[1, 7, 2, 7, 3], Standing::Aligned),
     ] {
         assert_eq!(overlap(delivered, held).standing(), standing, "{delivered:?} {held:?}");
     }
