@@ -15,7 +15,7 @@
 //! [`TransportError::get_ref`] and [`DecodeError::get_ref`].
 //!
 //! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
-//! [`UrlError`].
+//! [`InvalidLabel`], [`UrlError`].
 
 mod snapshot;
 
@@ -24,11 +24,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, InvalidLabel};
 use crate::decode::DecodeError;
 use crate::message::Text;
 use crate::name::InvalidName;
-use crate::protocol::{DialError, DisconnectReason, UrlError};
+use crate::protocol::{DialError, DisconnectReason, UrlError, labels};
 use crate::transport::TransportError;
 
 pub use snapshot::SnapshotError;
@@ -39,6 +39,8 @@ pub use snapshot::SnapshotError;
 pub enum BuildError {
     /// A setting cannot work.
     Config(ConfigError),
+    /// The label cannot be one.
+    Label(InvalidLabel),
     /// Settings are for a stream whose name is not one.
     Name(InvalidName),
     /// The base is not a WebSocket URL.
@@ -49,6 +51,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(e) => write!(f, "invalid configuration: {e}"),
+            Self::Label(e) => write!(f, "invalid label: {e}"),
             Self::Name(e) => write!(f, "invalid stream name: {e}"),
             Self::Url(e) => write!(f, "invalid URL: {e}"),
         }
@@ -59,6 +62,7 @@ impl StdError for BuildError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Config(e) => e.source(),
+            Self::Label(e) => e.source(),
             Self::Name(e) => e.source(),
             Self::Url(e) => e.source(),
         }
@@ -68,6 +72,12 @@ impl StdError for BuildError {
 impl From<ConfigError> for BuildError {
     fn from(e: ConfigError) -> Self {
         Self::Config(e)
+    }
+}
+
+impl From<InvalidLabel> for BuildError {
+    fn from(e: InvalidLabel) -> Self {
+        Self::Label(e)
     }
 }
 
@@ -193,6 +203,16 @@ pub enum Gap {
     },
 }
 
+impl Gap {
+    labels! {
+        self {
+            Self::Lagged { .. } => "lagged",
+            Self::Reconnected { .. } => "reconnected",
+            Self::Sequence { .. } => "sequence",
+        }
+    }
+}
+
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -256,10 +276,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// One word out of a closed set, for the labels of metrics.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
+    labels! {
+        self {
             Self::Aborted => "aborted",
             Self::Fatal(_) => "fatal",
             Self::NoRequest(_) => "no_request",

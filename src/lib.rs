@@ -39,19 +39,24 @@ pub mod transport;
 
 #[doc(hidden)]
 pub use batch::Entry;
-pub use config::{Config, ConfigError, FirstRetry, Heartbeat, Limits, RetryPolicy, StreamConfig};
+pub use config::{
+    Config, ConfigError, FirstRetry, Heartbeat, InvalidLabel, Limits, RetryPolicy, StreamConfig,
+};
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use doctor::doctor;
 pub use engine::limiter::Limiter;
 pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
-pub use manager::{HealthChanges, WsManager, WsManagerBuilder};
+#[cfg(feature = "prometheus")]
+#[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+pub use manager::prometheus;
+pub use manager::{HealthChanges, MetricsEvery, WsManager, WsManagerBuilder};
 pub use message::{Message, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{
-    Activity, Cause, ConnectionId, Diagnosis, Event, Figure, Finding, FindingKind, Health,
-    HealthChange, HealthStatus, Lately, Latency, ManagerMetrics, Overall, Severity, Status,
-    StreamInfo, Thresholds,
+    Activity, Cause, ConnectionId, Diagnosis, DurationHistogram, Event, Figure, Finding,
+    FindingKind, Health, HealthChange, HealthStatus, Lately, Latency, ManagerMetrics, Overall,
+    Severity, Status, StreamCounts, StreamInfo, StreamStates, Thresholds,
 };
 pub use protocol::DisconnectReason;
 pub use stream::{

@@ -1,6 +1,7 @@
 //! Values a user may set. Collaborators (protocol, transport, runtime) go to the
 //! [`WsManagerBuilder`](crate::WsManagerBuilder).
 
+mod label;
 mod limits;
 mod retry;
 
@@ -8,6 +9,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub use label::InvalidLabel;
+pub(crate) use label::Label;
 pub use limits::Limits;
 pub(crate) use retry::Backoff;
 pub use retry::{FirstRetry, RetryPolicy};

@@ -64,6 +64,7 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) limiter: Limiter,
+    pub(crate) metrics: Metrics,
     pub(crate) protocol: Arc<dyn Protocol>,
     pub(crate) runtime: Option<Runtime>,
     pub(crate) seed: u64,
@@ -74,12 +75,13 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, limiter, protocol, runtime, seed, streams, transport, wall } = parts;
+        let Parts { config, limiter, metrics, protocol, runtime, seed, streams, transport, wall } =
+            parts;
         Arc::new(Self {
             ended: Mutex::default(),
             events: Arc::new(Log::new()),
             limiter,
-            metrics: Arc::default(),
+            metrics: Arc::new(metrics),
             overall: Arc::new(Watch::new(Overall::default())),
             protocol,
             registry: Mutex::new(Registry::new(&config)),
@@ -122,8 +124,9 @@ impl Core {
             self.metrics.stream_opened();
             self.events.push(|| Event::StreamOpened { name: name.clone() });
         }
-        if kind == Kind::Reader {
-            self.metrics.reader_joined();
+        match kind {
+            Kind::Lease => self.metrics.lease_taken(),
+            Kind::Reader => self.metrics.reader_joined(),
         }
         Ok(joined)
     }
@@ -136,8 +139,9 @@ impl Core {
     /// Gives a seat back. Returns whether the topic is due to be closed later.
     pub(super) fn leave(&self, topic: &Arc<Topic>, kind: Kind) -> bool {
         let now = Instant::now();
-        if kind == Kind::Reader {
-            self.metrics.reader_left();
+        match kind {
+            Kind::Lease => self.metrics.lease_left(),
+            Kind::Reader => self.metrics.reader_left(),
         }
         self.decide(|registry| registry.leave(topic, kind, now))
     }

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 use tokio::runtime::Handle as Runtime;
 
 use super::WsManager;
-use crate::config::{Config, StreamConfig};
+use crate::config::{Config, Label, StreamConfig};
 use crate::engine::core::{Core, Parts};
 use crate::engine::limiter::Limiter;
 use crate::error::BuildError;
 use crate::name::StreamName;
+use crate::observe::Metrics;
 use crate::protocol::Protocol;
 use crate::transport::{DynTransport, Transport, default_transport};
 
@@ -34,7 +35,9 @@ type Set = Box<dyn FnOnce(&mut StreamConfig) + Send>;
 #[must_use]
 pub struct WsManagerBuilder {
     config: Config,
+    label: Option<String>,
     limiter: Option<Limiter>,
+    per_stream: Option<usize>,
     protocol: Arc<dyn Protocol>,
     runtime: Option<Runtime>,
     seed: Option<u64>,
@@ -47,7 +50,9 @@ impl WsManagerBuilder {
     pub(super) fn new(protocol: impl Protocol) -> Self {
         Self {
             config: Config::default(),
+            label: None,
             limiter: None,
+            per_stream: None,
             protocol: Arc::new(protocol),
             runtime: None,
             seed: None,
@@ -63,12 +68,44 @@ impl WsManagerBuilder {
         self
     }
 
+    /// Sets what tells this manager's metrics from those of others in the process: the value of their
+    /// label `manager`. 1 to 64 bytes without control characters. Default: `default`.
+    ///
+    /// Choose it in the program, not from what comes in: each label costs a set of series. Managers
+    /// of one label are counted together.
+    ///
+    /// ```
+    /// use wsmux::WsManager;
+    /// use wsmux::protocol::Direct;
+    ///
+    /// let spot = WsManager::builder(Direct::new("wss://stream.binance.com:9443/ws")?)
+    ///     .label("spot")
+    ///     .build()?;
+    /// assert_eq!(spot.label(), "spot");
+    /// # Ok::<(), wsmux::BuildError>(())
+    /// ```
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
     /// Sets what limits handshakes with a host. Default: [`Limiter::process_wide`].
     ///
     /// A connection whose runtime is alive but not driven keeps its place in the limiter: a program
     /// that leaves a runtime undriven while it connects should give its manager a limiter of its own.
     pub fn limiter(mut self, limiter: Limiter) -> Self {
         self.limiter = Some(limiter);
+        self
+    }
+
+    /// Counts messages, bytes and gaps by stream name too, for at most `max` names: four series each
+    /// in Prometheus, and four more for all other names, as `stream="other"`. Default: not at all.
+    ///
+    /// The first `max` names to be opened are those, for as long as the manager lives: a place is not
+    /// given on when its stream closes, since whoever collects the metrics forgets no series. Names
+    /// of more than 128 bytes always count as `other`.
+    pub fn metrics_per_stream(mut self, max: usize) -> Self {
+        self.per_stream = Some(max);
         self
     }
 
@@ -114,7 +151,7 @@ impl WsManagerBuilder {
     ///
     /// # Errors
     ///
-    /// When a value cannot work, or values are set for a name that is not valid.
+    /// When a value cannot work, values are set for a name that is not valid, or the label is not.
     pub fn build(mut self) -> Result<WsManager, BuildError> {
         self.config = self.config.validated()?;
         let mut streams: HashMap<StreamName, StreamConfig> = HashMap::new();
@@ -124,14 +161,17 @@ impl WsManagerBuilder {
             set(settings);
             *settings = settings.clone().validated()?;
         }
-        Ok(WsManager { core: Core::new(Parts { streams, ..self.parts() }) })
+        let label = self.label.as_deref().map(Label::try_from).transpose()?.unwrap_or_default();
+        let metrics = Metrics::new(label, self.per_stream);
+        Ok(WsManager { core: Core::new(Parts { streams, ..self.parts(metrics) }) })
     }
 
-    pub(super) fn parts(self) -> Parts {
+    pub(super) fn parts(self, metrics: Metrics) -> Parts {
         let max_message = self.config.limits.max_message;
         Parts {
             config: self.config,
             limiter: self.limiter.unwrap_or_else(Limiter::process_wide),
+            metrics,
             protocol: self.protocol,
             runtime: self.runtime,
             seed: self.seed.unwrap_or_else(rand::random),

@@ -3,6 +3,7 @@
 mod builder;
 mod health;
 mod health_changes;
+mod metrics;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,13 +18,16 @@ use crate::engine::registry::Kind;
 use crate::engine::seat::Seat;
 use crate::error::{BuildError, SubscribeError};
 use crate::name::StreamName;
-use crate::observe::{ManagerMetrics, Overall, Status, StreamInfo};
+use crate::observe::{Metrics, Overall, Status, StreamInfo};
 use crate::protocol::{Direct, Protocol};
 use crate::stream::open::open;
 use crate::stream::{Events, Lease, StatusStream, Streams, Subscription};
 
 pub use builder::WsManagerBuilder;
 pub use health_changes::HealthChanges;
+pub use metrics::MetricsEvery;
+#[cfg(feature = "prometheus")]
+pub use metrics::prometheus;
 
 /// Hands out [`Subscription`]s, sharing one socket per stream name.
 ///
@@ -65,7 +69,7 @@ impl WsManager {
 
     /// A manager of a protocol's streams, with defaults. Opens nothing.
     pub fn new(protocol: impl Protocol) -> Self {
-        Self { core: Core::new(WsManagerBuilder::new(protocol).parts()) }
+        Self { core: Core::new(WsManagerBuilder::new(protocol).parts(Metrics::default())) }
     }
 
     /// Starts to build a manager.
@@ -164,12 +168,6 @@ impl WsManager {
         self.core.stream_count()
     }
 
-    /// What was counted since the manager was built.
-    #[must_use]
-    pub fn metrics(&self) -> ManagerMetrics {
-        self.core.metrics.snapshot()
-    }
-
     /// What happens from now on.
     pub fn events(&self) -> Events {
         Events::new(&self.core.events)
@@ -211,6 +209,7 @@ impl WsManager {
 impl fmt::Debug for WsManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WsManager")
+            .field("label", &self.label())
             .field("config", &self.core.config)
             .field("streams", &self.core.stream_count())
             .finish_non_exhaustive()

@@ -17,7 +17,9 @@ pub use health::{
 };
 pub(crate) use latency::Delays;
 pub use latency::Latency;
-pub use metrics::ManagerMetrics;
-pub(crate) use metrics::{Metrics, switch_counted};
+#[cfg(feature = "prometheus")]
+pub(crate) use metrics::render;
+pub use metrics::{DurationHistogram, ManagerMetrics, StreamCounts, StreamStates};
+pub(crate) use metrics::{Metrics, Series, switch_counted};
 pub use status::{ConnectionId, Overall, Status, StreamInfo};
 pub use window::Lately;

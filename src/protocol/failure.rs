@@ -7,6 +7,23 @@ use std::time::Duration;
 use super::Response;
 use crate::message::Text;
 
+/// Writes `label`, and the list of all labels, from one list, so that neither lacks one.
+macro_rules! labels {
+    ($this:ident { $($variant:pat => $label:literal,)* }) => {
+        /// One word out of a closed set, for the labels of metrics.
+        #[must_use]
+        pub fn label(&$this) -> &'static str {
+            match $this {
+                $($variant => $label,)*
+            }
+        }
+
+        /// Every label there is.
+        pub(crate) const LABELS: &'static [&'static str] = &[$($label,)*];
+    };
+}
+pub(crate) use labels;
+
 /// Why a socket was lost or could not be opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -70,10 +87,8 @@ impl DisconnectReason {
         Self::Closed { code, reason: clean[..end].into() }
     }
 
-    /// One word out of a closed set, for the labels of metrics.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
+    labels! {
+        self {
             Self::Certificate => "certificate",
             Self::Closed { .. } => "closed",
             Self::ConnectTimeout => "connect_timeout",

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::name::{InvalidName, StreamName};
 
 pub use direct::Direct;
+pub(crate) use failure::labels;
 pub use failure::{DisconnectReason, Failure, Verdict};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;

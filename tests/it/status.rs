@@ -413,8 +413,8 @@ fn facade(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
     let told = recorder.snapshotter().snapshot().into_vec();
     let entry = |(key, _, _, value)| {
         let key: metrics_util::CompositeKey = key;
-        let labels: String =
-            key.key().labels().map(|label| format!(" {}", label.value())).collect();
+        let labels = key.key().labels().filter(|label| label.key() != "manager");
+        let labels: String = labels.map(|label| format!(" {}", label.value())).collect();
         let value = match value {
             DebugValue::Counter(n) => n as f64,
             DebugValue::Gauge(n) => n.into_inner(),
@@ -438,13 +438,20 @@ fn as_told(counts: &ManagerMetrics) -> BTreeMap<String, f64> {
         ("gaps_total lagged", 1),
         ("handshake_seconds", 3),
         ("lagged_messages_total", counts.lagged),
+        ("leases", counts.leases),
         ("messages_total", counts.messages),
         ("readers", counts.readers),
+        ("reader_lag_messages", counts.lag),
         ("reconnect_seconds", 1),
         ("retry_count_total", counts.retries),
         ("stream_cleanups_total rejected", 1),
         ("stream_cleanups_total unused", counts.stream_cleanups - 1),
         ("stream_creations_total", counts.stream_creations),
+        ("streams backing_off", counts.streams.backing_off),
+        ("streams connecting", counts.streams.connecting),
+        ("streams joining", counts.streams.joining),
+        ("streams open", counts.streams.open),
+        ("streams_quiet", counts.quiet_streams),
         ("unroutable_messages_total", counts.unroutable),
     ];
     pairs.into_iter().map(|(name, n)| (name.to_owned(), n as f64)).collect()
@@ -500,6 +507,15 @@ fn counts_are_exact_and_the_facade_is_told_the_same() {
     expected.unroutable = 2;
     expected.active_connections = 1;
     expected.readers = 2;
+    expected.disconnects_by_reason = [("ended", 1)].into();
+    expected.gaps_by_cause = [("lagged", 1), ("reconnected", 1), ("sequence", 1)].into();
+    expected.stream_cleanups_by_reason = [("rejected", 1), ("unused", 1)].into();
+    expected.streams.open = 1;
+    expected.streams.joining = 1;
+    assert_eq!((counts.handshakes.count(), counts.reconnects.count()), (3, 1));
+    expected.handshakes = counts.handshakes.clone();
+    expected.reconnects = counts.reconnects.clone();
+    expected.uptime = counts.uptime;
     assert_eq!(counts, expected);
     assert_eq!(told, as_told(&counts));
 }

@@ -202,7 +202,7 @@ impl Members {
             member.heard_at = now;
             let messages = std::mem::take(&mut member.pending);
             let bytes = messages.iter().map(Message::len).sum::<usize>();
-            self.metrics.received(messages.len() as u64, bytes as u64);
+            member.topic.count(messages.len(), bytes);
             self.metrics.recent.messages.add(messages.len() as u64, now);
             member.topic.publish(messages, now, &mut self.woken);
         }

@@ -38,7 +38,7 @@ use crate::config::StreamConfig;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::observe::{Delays, Latency, Metrics, Status};
+use crate::observe::{Delays, Latency, Metrics, Series, Status};
 use crate::protocol::DisconnectReason;
 use crate::transport::TransportError;
 
@@ -49,6 +49,8 @@ pub(crate) struct Topic {
     metrics: Arc<Metrics>,
     pub(crate) name: StreamName,
     ring: Mutex<Ring>,
+    /// Where it is counted by itself, if it is to be.
+    series: Option<Arc<Series>>,
     pub(crate) settings: StreamConfig,
     status: Arc<Watch<Status>>,
 }
@@ -58,9 +60,17 @@ pub(crate) type Meter = Mutex<Delays>;
 
 impl Topic {
     pub(crate) fn new(name: StreamName, settings: StreamConfig, metrics: Arc<Metrics>) -> Self {
-        let status = Arc::new(Watch::new(Status::Connecting { attempt: 1 }));
-        let (meters, ring) = (Mutex::default(), Mutex::new(Ring::new()));
-        Self { meters, metrics, name, ring, settings, status }
+        let status = Status::Connecting { attempt: 1 };
+        metrics.stream_began(&status);
+        Self {
+            meters: Mutex::default(),
+            series: metrics.series(&name),
+            metrics,
+            name,
+            ring: Mutex::new(Ring::new()),
+            settings,
+            status: Arc::new(Watch::new(status)),
+        }
     }
 
     /// A reader of everything that is published from now on.
@@ -110,6 +120,16 @@ impl Topic {
         woken.drain(..).for_each(Waker::wake);
     }
 
+    /// Counts messages that are about to be published.
+    pub(crate) fn count(&self, messages: usize, bytes: usize) {
+        self.metrics.received(messages as u64, bytes as u64, self.series.as_deref());
+    }
+
+    /// Counts a gap that somebody is told of.
+    pub(crate) fn counted(&self, gap: &Gap) {
+        self.metrics.gap(gap, self.series.as_deref());
+    }
+
     /// The stream lost its source, which was last heard at `since`.
     pub(crate) fn break_off(&self, since: Instant, reason: DisconnectReason) {
         let mut ring = self.ring.lock();
@@ -142,7 +162,7 @@ impl Topic {
 
     /// Tells of `gap` the readers below a number: by default, all that there are.
     fn notice(&self, gap: Gap, below: Option<u64>) {
-        self.metrics.gap(&gap);
+        self.counted(&gap);
         let mut woken = Vec::new();
         let evicted = {
             let mut ring = self.ring.lock();
@@ -190,16 +210,19 @@ impl Topic {
         if let Status::Connecting { attempt } = status {
             self.ring.lock().facts.attempt = attempt;
         }
+        let new = status.clone();
         let mut status = Some(status);
+        let mut old = None;
         self.status.update(|slot| {
             if slot.is_closed() {
                 return false; // The end is the end.
             }
-            if let Some(status) = &mut status {
-                std::mem::swap(slot, status);
-            }
+            old = status.take().map(|status| std::mem::replace(slot, status));
             true
         });
+        if let Some(old) = old {
+            self.metrics.stream_moved(&old, &new);
+        }
     }
 
     pub(crate) fn status(&self) -> &Arc<Watch<Status>> {
@@ -320,7 +343,7 @@ impl Reader {
             if let Some(next) = self.advance(&mut ring) {
                 drop(ring);
                 if let Next::Gap(gap @ Gap::Lagged { .. }) = &next {
-                    topic.metrics.gap(gap);
+                    topic.counted(gap);
                 }
                 return Some(next);
             }

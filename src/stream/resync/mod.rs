@@ -313,7 +313,7 @@ impl<S, T: FromMessage> Resync<S, T> {
 
     /// A gap that was found here, and not by the stream below.
     fn counted(&self, gap: Gap) -> StreamError {
-        self.updates.seat.core().metrics.gap(&gap);
+        self.updates.seat.topic().counted(&gap);
         StreamError::Gap(gap)
     }
 

@@ -1,0 +1,358 @@
+//! What goes up and down: the gauges of a manager, and of all managers of one label.
+//!
+//! A recorder is told a gauge's value, not its changes, so that one that is installed late learns
+//! what is. The value is the sum over all managers of the label that tell the same recorder, so that
+//! two of one label do not overwrite each other.
+//!
+//! # Invariants
+//!
+//! 1. When nothing changes any more, what was told last is what is: who tells a value looks again
+//!    afterwards, and tells again if it has changed meanwhile.
+//! 2. No recorder is told anything under a lock.
+
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use ::metrics::{Key, Recorder, SharedString};
+
+use super::cell::METADATA;
+use super::families::{self, Family};
+
+/// A gauge.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Level {
+    Active,
+    BackingOff,
+    Connecting,
+    Joining,
+    Lag,
+    Leases,
+    Open,
+    Quiet,
+    Readers,
+}
+
+impl Level {
+    const ALL: [Self; 9] = [
+        Self::Active,
+        Self::BackingOff,
+        Self::Connecting,
+        Self::Joining,
+        Self::Lag,
+        Self::Leases,
+        Self::Open,
+        Self::Quiet,
+        Self::Readers,
+    ];
+
+    /// Its metric, and its value of the label `status` if it has one.
+    fn family(self) -> (&'static Family, Option<&'static str>) {
+        match self {
+            Self::Active => (&families::ACTIVE_CONNECTIONS, None),
+            Self::BackingOff => (&families::STREAMS, Some("backing_off")),
+            Self::Connecting => (&families::STREAMS, Some("connecting")),
+            Self::Joining => (&families::STREAMS, Some("joining")),
+            Self::Lag => (&families::READER_LAG, None),
+            Self::Leases => (&families::LEASES, None),
+            Self::Open => (&families::STREAMS, Some("open")),
+            Self::Quiet => (&families::STREAMS_QUIET, None),
+            Self::Readers => (&families::READERS, None),
+        }
+    }
+}
+
+/// The values of one manager.
+#[derive(Debug, Default)]
+struct Values {
+    /// Most sockets that were open at once, when this one changed their number, over all managers
+    /// that are shown as one with it.
+    group_hwm: AtomicU64,
+    /// Below zero only while what belongs together is half done.
+    levels: [AtomicI64; Level::ALL.len()],
+    /// The address of the recorder that was told last. It decides only whether to introduce
+    /// ourselves, and with whom to be added up.
+    recorder: AtomicUsize,
+}
+
+impl Values {
+    fn get(&self, level: Level) -> u64 {
+        self.levels[level as usize].load(SeqCst).try_into().unwrap_or(0)
+    }
+}
+
+/// The managers of one label.
+#[derive(Debug, Default)]
+struct Group(Mutex<Vec<Weak<Values>>>);
+
+static GROUPS: LazyLock<Mutex<HashMap<String, Weak<Group>>>> = LazyLock::new(Mutex::default);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Group {
+    /// The group of `label`, with `values` in it.
+    fn join(label: &str, values: &Arc<Values>) -> Arc<Self> {
+        let mut groups = lock(&GROUPS);
+        groups.retain(|_, group| group.strong_count() > 0);
+        let group = groups.get(label).and_then(Weak::upgrade).unwrap_or_default();
+        groups.insert(label.to_owned(), Arc::downgrade(&group));
+        let mut members = lock(&group.0);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(values));
+        drop(members);
+        group
+    }
+
+    /// What `read` finds in each of the managers that tell the same recorder as `own`.
+    fn fold(&self, own: &Values, read: impl Fn(&Values) -> u64, fold: fn(u64, u64) -> u64) -> u64 {
+        let recorder = own.recorder.load(Relaxed);
+        let members = lock(&self.0);
+        let members = members.iter().filter_map(Weak::upgrade);
+        let alike = members.filter(|values| values.recorder.load(Relaxed) == recorder);
+        alike.map(|values| read(&values)).fold(0, fold)
+    }
+
+    /// A gauge over all of them: the sum, and of lags the largest.
+    fn total(&self, own: &Values, level: Level) -> u64 {
+        let fold = if level == Level::Lag { Ord::max } else { u64::saturating_add };
+        self.fold(own, |values| values.get(level), fold)
+    }
+
+    fn hwm(&self, own: &Values) -> u64 {
+        self.fold(own, |values| values.group_hwm.load(SeqCst), Ord::max)
+    }
+}
+
+/// The gauges of one manager.
+#[derive(Debug)]
+pub(super) struct Levels {
+    group: Arc<Group>,
+    hwm: AtomicU64,
+    hwm_key: Key,
+    keys: Vec<Key>,
+    values: Arc<Values>,
+}
+
+impl Levels {
+    pub(super) fn new(manager: &SharedString) -> Self {
+        let values = Arc::default();
+        let key = |level: Level| {
+            let (family, status) = level.family();
+            let status = status.map(|status| ("status", status));
+            family.key(manager, status.as_slice())
+        };
+        Self {
+            group: Group::join(manager, &values),
+            hwm: AtomicU64::new(0),
+            hwm_key: families::ACTIVE_CONNECTIONS_HWM.key(manager, &[]),
+            keys: Level::ALL.into_iter().map(key).collect(),
+            values,
+        }
+    }
+
+    pub(super) fn get(&self, level: Level) -> u64 {
+        self.values.get(level)
+    }
+
+    pub(super) fn hwm(&self) -> u64 {
+        self.hwm.load(SeqCst)
+    }
+
+    /// Whether `recorder` is another than the one that was told last.
+    pub(super) fn is_new_to(&self, recorder: &dyn Recorder) -> bool {
+        let address = ptr::from_ref(recorder).cast::<()>().addr();
+        let known = self.values.recorder.load(Relaxed) == address;
+        if !known {
+            self.values.recorder.store(address, Relaxed);
+        }
+        !known
+    }
+
+    /// Changes a gauge, and tells nobody yet.
+    pub(super) fn shift(&self, level: Level, by: i64) {
+        self.values.levels[level as usize].fetch_add(by, SeqCst);
+        if level == Level::Active {
+            self.hwm.fetch_max(self.get(level), SeqCst);
+            let total = self.group.total(&self.values, level);
+            self.values.group_hwm.fetch_max(total, SeqCst);
+        }
+    }
+
+    pub(super) fn change(&self, level: Level, by: i64, recorder: &dyn Recorder) {
+        self.shift(level, by);
+        self.tell(level, recorder);
+    }
+
+    pub(super) fn set(&self, level: Level, value: u64, recorder: &dyn Recorder) {
+        self.values.levels[level as usize].store(value.try_into().unwrap_or(i64::MAX), SeqCst);
+        self.tell(level, recorder);
+    }
+
+    pub(super) fn tell(&self, level: Level, recorder: &dyn Recorder) {
+        tell(&self.keys[level as usize], recorder, || self.group.total(&self.values, level));
+        if level == Level::Active {
+            tell(&self.hwm_key, recorder, || self.group.hwm(&self.values));
+        }
+    }
+
+    pub(super) fn tell_all(&self, recorder: &dyn Recorder) {
+        Level::ALL.into_iter().for_each(|level| self.tell(level, recorder));
+    }
+}
+
+/// Tells a value until it is the one that holds.
+fn tell(key: &Key, recorder: &dyn Recorder, now: impl Fn() -> u64) {
+    let gauge = recorder.register_gauge(key, &METADATA);
+    let mut told = now();
+    loop {
+        gauge.set(float(told));
+        match now() {
+            same if same == told => return,
+            changed => told = changed,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 sockets are enough")]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use ::metrics::{Counter, Gauge, GaugeFn, Histogram, KeyName, Metadata, NoopRecorder, Unit};
+
+    use super::*;
+
+    #[test]
+    fn each_gauge_has_its_place() {
+        for (place, level) in Level::ALL.into_iter().enumerate() {
+            assert_eq!(level as usize, place, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn managers_of_one_label_are_added_up_and_forgotten_with_the_last() {
+        let label = SharedString::const_str("added up");
+        let (one, other) = (Levels::new(&label), Levels::new(&label));
+        one.shift(Level::Active, 2);
+        other.shift(Level::Active, 1);
+        one.shift(Level::Active, -1);
+        assert_eq!((one.get(Level::Active), one.hwm()), (1, 2));
+        assert_eq!((total(&one, Level::Active), one.group.hwm(&one.values)), (2, 3));
+        one.set(Level::Lag, 5, &NoopRecorder);
+        other.set(Level::Lag, 7, &NoopRecorder);
+        assert_eq!(total(&one, Level::Lag), 7, "of lags the largest");
+        drop(other);
+        assert_eq!((total(&one, Level::Active), total(&one, Level::Lag)), (1, 5));
+        drop(one);
+        let new = Levels::new(&label);
+        assert_eq!(new.group.hwm(&new.values), 0);
+        assert_eq!(lock(&new.group.0).len(), 1);
+    }
+
+    #[test]
+    fn managers_of_one_label_that_tell_different_recorders_are_not_added_up() {
+        let label = SharedString::const_str("apart");
+        let (one, other) = (Levels::new(&label), Levels::new(&label));
+        let recorder = Last::default();
+        assert!(one.is_new_to(&recorder) && !one.is_new_to(&recorder));
+        one.change(Level::Active, 1, &recorder);
+        other.change(Level::Active, 2, &NoopRecorder);
+        assert_eq!((total(&one, Level::Active), total(&other, Level::Active)), (1, 2));
+        assert!(other.is_new_to(&recorder));
+        other.change(Level::Active, 2, &recorder);
+        assert_eq!((total(&one, Level::Active), one.group.hwm(&one.values)), (5, 5));
+    }
+
+    fn total(levels: &Levels, level: Level) -> u64 {
+        levels.group.total(&levels.values, level)
+    }
+
+    #[test]
+    fn what_belongs_together_and_is_half_done_is_no_huge_number() {
+        let levels = Levels::new(&SharedString::const_str("half done"));
+        levels.shift(Level::Connecting, -1);
+        assert_eq!((levels.get(Level::Connecting), total(&levels, Level::Connecting)), (0, 0));
+        levels.shift(Level::Connecting, 1);
+        assert_eq!(levels.get(Level::Connecting), 0);
+    }
+
+    /// Keeps what a gauge was told last, and gives way in between, so that others overtake.
+    #[derive(Debug, Default)]
+    struct Last(Arc<AtomicU64>);
+
+    impl GaugeFn for Last {
+        fn increment(&self, _: f64) {}
+
+        fn decrement(&self, _: f64) {}
+
+        fn set(&self, value: f64) {
+            std::thread::yield_now();
+            self.0.store(value.to_bits(), SeqCst);
+        }
+    }
+
+    impl Recorder for Last {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(Arc::new(Self(Arc::clone(&self.0))))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    /// What a recorder believes after threads have changed a gauge at the same time, and what holds.
+    fn after_a_race(
+        label: &'static str,
+        change: impl Fn(&Levels, i64, &Last) + Sync,
+    ) -> (f64, f64) {
+        let levels = Levels::new(&SharedString::const_str(label));
+        let last = Last::default();
+        std::thread::scope(|scope| {
+            for n in 1..=4 {
+                let (levels, last, change) = (&levels, &last, &change);
+                scope.spawn(move || (0..50).for_each(|_| change(levels, n, last)));
+            }
+        });
+        (f64::from_bits(last.0.load(SeqCst)), float(levels.get(Level::Readers)))
+    }
+
+    #[test]
+    fn what_is_told_last_is_what_is() {
+        for _ in 0..20 {
+            let (told, is) =
+                after_a_race("again", |levels, n, last| levels.change(Level::Readers, n, last));
+            assert_eq!((told, is), (500.0, 500.0));
+        }
+    }
+
+    #[test]
+    fn telling_once_without_looking_again_is_noticed() {
+        let once = |levels: &Levels, n: i64, last: &Last| {
+            levels.shift(Level::Readers, n);
+            let value = float(levels.get(Level::Readers));
+            std::thread::yield_now();
+            last.set(value);
+        };
+        assert!((0..1000).any(|_| {
+            let (told, is) = after_a_race("once", once);
+            told != is
+        }));
+    }
+}
