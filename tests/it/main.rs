@@ -13,6 +13,8 @@ mod lifecycle;
 mod lines;
 mod liveness;
 mod many;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod multiplex;
 mod readers;
 mod reconnect;
