@@ -28,6 +28,9 @@ pub mod docs {
     pub mod defaults {}
     #[doc = include_str!("../docs/migration.md")]
     pub mod migration {}
+    #[cfg(feature = "prometheus")]
+    #[doc = include_str!("../monitoring/README.md")]
+    pub mod monitoring {}
 }
 pub mod doctor;
 pub mod ext;

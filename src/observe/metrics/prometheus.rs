@@ -114,8 +114,10 @@ fn label(name: &'static str, value: &str) -> Label {
     Label::new(name, value.replace('\\', r"\\"))
 }
 
+type Read = fn(&ManagerMetrics) -> Samples<'_>;
+
 /// Where each metric is found, in the order in which they are shown.
-static SHOWN: &[(&Family, fn(&ManagerMetrics) -> Samples<'_>)] = &[
+static SHOWN: &[(&Family, Read)] = &[
     (&families::ACTIVE_CONNECTIONS, |m| One(m.active_connections)),
     (&families::ACTIVE_CONNECTIONS_HWM, |m| One(m.active_connections_hwm)),
     (&families::RETRIES, |m| One(m.retries)),
