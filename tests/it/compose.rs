@@ -16,9 +16,9 @@ use wsmux::transport::{Tls, TlsError, TransportError, Tungstenite};
 use wsmux::{
     BuildError, CloseReason, Config, ConfigError, ConnectionId, DecodeError, Diagnosis,
     DisconnectReason, Event, Events, FromMessage, Gap, Health, HealthChange, HealthChanges,
-    InvalidName, LatencyBy, Lease, Limiter, ManagerMetrics, Message, Overall, Shared, Stamped,
-    Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError, Subscription, Text,
-    Thresholds, Values, WsManager,
+    InvalidName, LatencyBy, Lease, Limiter, ManagerMetrics, Message, MetricsEvery, Overall, Shared,
+    Stamped, Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError,
+    Subscription, Text, Thresholds, Values, WsManager,
 };
 
 use crate::{MS, SECOND, manager, settle};
@@ -212,7 +212,7 @@ fn handles_and_values_go_anywhere() {
     anywhere::<Values<Message>>();
     anywhere::<(Message, Text, StreamName, Shared<Text>, Stamped<Text>)>();
     anywhere::<(Gap, CloseReason, DisconnectReason, ConnectionId)>();
-    anywhere::<(Event, Status, Overall, StreamInfo, ManagerMetrics)>();
+    anywhere::<(Event, Status, Overall, StreamInfo, ManagerMetrics, MetricsEvery)>();
     anywhere::<(Health, Diagnosis, HealthChange, Thresholds)>();
     anywhere::<(HealthChanges, LatencyBy<Message, fn(&Message) -> Option<SystemTime>>)>();
     anywhere::<(Tls, Tungstenite)>();

@@ -107,6 +107,8 @@ fn float(n: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(seconds: &[f64]) -> DurationHistogram {
@@ -136,6 +138,29 @@ mod tests {
         assert_eq!((ms(1.0), ms(f64::MAX)), (10_000, 10_000));
         assert_eq!(of(&[5000.0]).quantile(0.5), Some(Duration::from_secs(1800)));
         assert_eq!(histogram.mean(), Some(Duration::from_millis(1815)));
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_list_of_all_durations(
+            mut seconds in prop::collection::vec(0.0..4000.0f64, 1..50),
+            q in 0.0..=1.0f64,
+        ) {
+            let histogram = of(&seconds);
+            for (bound, count) in histogram.cumulative() {
+                let naive = seconds.iter().filter(|took| **took <= bound).count();
+                prop_assert_eq!(count, naive as u64);
+            }
+            prop_assert_eq!(histogram.count(), seconds.len() as u64);
+            // What the quantile is of the list itself lies in the same bucket.
+            seconds.sort_by(f64::total_cmp);
+            let rank = (q * seconds.len() as f64).ceil().max(1.0) as usize;
+            let exact = DurationHistogram::bucket_of(Duration::from_secs_f64(seconds[rank - 1]));
+            let found = histogram.quantile(q).unwrap().as_secs_f64();
+            let bound = |i: usize| DurationHistogram::BOUNDS.get(i).copied().unwrap_or(1800.0);
+            let lower = exact.checked_sub(1).map_or(0.0, bound);
+            prop_assert!((lower - 1e-6..=bound(exact) + 1e-6).contains(&found), "{found}");
+        }
     }
 
     #[test]

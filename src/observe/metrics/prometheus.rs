@@ -169,6 +169,8 @@ fn by_stream(metrics: &ManagerMetrics, count: fn(&StreamCounts) -> u64) -> Sampl
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -196,6 +198,28 @@ mod tests {
         names.sort();
         assert_eq!(read, names);
         assert!(lines.iter().all(|line| unescaped(line, "manager") == r#"q"\"#), "{text}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_label_is_read_as_it_was_written(value in r#"(\PC|[\\"{}=,n]){1,20}"#) {
+            let text = render([(&*value, ManagerMetrics::default())]);
+            for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                prop_assert_eq!(unescaped(line, "manager"), &*value);
+            }
+        }
+    }
+
+    /// What the library alone would write; two names become one.
+    #[test]
+    fn names_that_are_not_escaped_first_are_noticed() {
+        let written = |value: &str| {
+            let key = Key::from_parts("", vec![Label::new("stream", value.to_owned())]);
+            LabelSet::from_key_and_global(&key, &Default::default()).to_strings().next().unwrap()
+        };
+        assert_eq!(written(r"a\\b"), written(r"a\b"));
+        assert_ne!(unescaped(&written(r#"a\"b"#), "stream"), r#"a\"b"#);
     }
 
     /// The value of a label, as Prometheus reads it.
