@@ -29,10 +29,10 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// [environment](Self::from_env). A handle: clones share everything.
 ///
 /// All names begin on the old side. Changing a name's side moves its streams, each when it is next
-/// polled: it joins the other source, goes on with the one it has, and goes over once the other has
-/// brought messages that show where the one leaves off and the other goes on: three in a row, equal
-/// in their bytes. The reader gets each message once, and no gap. Only then the one it had is
-/// dropped.
+/// polled: it joins the other source, goes on with the one it has, and goes over once what both have
+/// brought shows where the one leaves off and the other goes on: the same bytes in the same order,
+/// three messages unlike any other among them. The reader gets each message once, and no gap. Only
+/// then the one it had is dropped.
 ///
 /// - **Nothing comes from the other**: the stream stays, with both joined. A quiet stream moves with
 ///   its next few messages.
