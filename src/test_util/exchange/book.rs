@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use super::market::Decimal;
+use super::decimal::Decimal;
 
 /// How many changes back the book is known.
 const KEPT: usize = 1 << 18;

@@ -6,10 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::book::{Change, History, Side};
+use super::decimal::{Decimal, UNIT};
 use crate::message::Message;
 
-/// Prices and quantities have eight decimals.
-const UNIT: u64 = 100_000_000;
 /// The least step of a price.
 const TICK: u64 = UNIT / 100;
 /// Prices on each side of a book, about.
@@ -168,16 +167,6 @@ fn write_levels(out: &mut String, changes: &[Change]) -> fmt::Result {
         write!(out, r#"{comma}["{}","{}"]"#, Decimal(change.price), Decimal(change.quantity))?;
     }
     Ok(())
-}
-
-/// A number in units of 10^-8.
-#[derive(Clone, Copy)]
-pub(super) struct Decimal(pub(super) u64);
-
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:08}", self.0 / UNIT, self.0 % UNIT)
-    }
 }
 
 fn parse(name: &str) -> Option<(&str, Kind)> {

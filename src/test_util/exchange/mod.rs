@@ -2,9 +2,11 @@
 
 mod audit;
 mod book;
+mod decimal;
 mod depth;
 mod feed;
 mod market;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +25,9 @@ use feed::Feed;
 use market::Market;
 
 pub use audit::Audit;
-pub use depth::{DepthFaults, MockBook};
+pub use depth::DepthFaults;
 pub use feed::Served;
+pub use rest::MockBook;
 
 const TICK: Duration = Duration::from_millis(5);
 const PREFIX: &str = "/ws/";
