@@ -118,7 +118,7 @@ async fn one_stream_that_ends_does_not_end_the_others() {
     let server = serving(|peer: Peer| async move { while peer.send("tick").await {} });
     let server = server.await;
     server.set_answer("/bad", Answer::status(404));
-    let arguments = ["tail", "-f", "raw", "--for", "500ms", &server.url(), "good", "bad"];
+    let arguments = ["tail", "-f", "raw", "--for", "2s", &server.url(), "good", "bad"];
     let ran = run(&arguments).await;
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.stdout.starts_with(b"tick\n") && ran.stderr.contains("error: bad:"), "{ran:?}");
@@ -130,7 +130,7 @@ async fn a_time_limit_without_a_connection_is_3_and_with_one_0() {
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("no connection within the time"), "{stderr}");
     let server = MockServer::start().await.unwrap();
-    assert_eq!(tailed(&["--for", "500ms", &server.url(), "x"]).await.0, Some(0));
+    assert_eq!(tailed(&["--for", "2s", &server.url(), "x"]).await.0, Some(0));
 }
 
 #[tokio::test]

@@ -199,7 +199,7 @@ async fn a_refused_handshake_has_its_status_and_the_clock_all_the_same() {
 
 #[tokio::test]
 async fn answers_that_are_no_websocket_fail_the_handshake() {
-    let hang = options().timeout(50 * MS);
+    let hang = options().timeout(500 * MS);
     for (answer, options, reason) in [
         (Answer::WrongAccept, options(), "handshake"),
         (Answer::EndOfFile, options(), "io"),
@@ -238,7 +238,7 @@ async fn a_silent_server_is_a_warning() {
 
 #[tokio::test]
 async fn a_server_without_pongs_fails_unless_it_says_something_else() {
-    let options = || options().timeout(200 * MS);
+    let options = || options().timeout(SECOND);
     let diagnosis = found(options(), async |peer| {
         peer.stall();
         peer.send("hello").await;
@@ -274,7 +274,7 @@ async fn a_server_that_pings_is_seen_to() {
 
 #[tokio::test]
 async fn a_close_frame_without_an_answer_is_a_warning() {
-    let diagnosis = found(options().timeout(200 * MS), async |peer| {
+    let diagnosis = found(options().timeout(SECOND), async |peer| {
         peer.hold_close();
         peer.send("hello").await;
     });
