@@ -95,13 +95,12 @@ impl Failure {
     /// A stream ended.
     pub(crate) fn ended(name: &str, reason: &CloseReason, was_open: bool) -> Self {
         let failure = Self::new(Exit::of(reason, was_open), format!("{}: {reason}", escaped(name)));
-        let last = match reason {
+        match reason {
             CloseReason::Fatal(e)
             | CloseReason::Unauthorized(e)
-            | CloseReason::RetriesExhausted { last: e, .. } => e,
-            _ => return failure,
-        };
-        failure.hint(advice(last.reason()))
+            | CloseReason::RetriesExhausted { last: e, .. } => failure.hint(advice(e.reason())),
+            _ => failure,
+        }
     }
 
     pub(crate) fn cause(mut self, e: &(dyn Error + 'static)) -> Self {

@@ -18,6 +18,7 @@ use crate::engine::seat::Seat;
 use crate::engine::topic::Topic;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
+use crate::observe::Metrics;
 use crate::protocol::{Direct, DisconnectReason, Request, Response};
 use crate::transport::{BoxSocket, DynTransport, TransportError};
 
@@ -38,6 +39,7 @@ fn core() -> Arc<Core> {
     Core::new(Parts {
         config: Config::default().limits(limits),
         limiter: Limiter::new(),
+        metrics: Metrics::default(),
         protocol: Arc::new(Direct::new("ws://test").unwrap()),
         runtime: None,
         seed: 0,
