@@ -476,8 +476,10 @@ fn the_text_is_that_of_the_exporters_own_recorder_of_the_same_run() {
         let _alive = see_everything(&manager, &mut server).await;
         (manager.prometheus(), recorder.handle().render())
     });
+    // A callback runs on a thread of its own, which a recorder of this one does not hear.
     let comments = |text: &str| -> BTreeSet<String> {
-        text.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect()
+        let comments = text.lines().filter(|line| line.starts_with('#'));
+        comments.filter(|line| !line.contains("callback_panics")).map(str::to_owned).collect()
     };
     assert_eq!(comments(&ours), comments(&theirs));
     let (mut ours, theirs) = (series(&ours), series(&theirs));

@@ -137,8 +137,8 @@ static SHOWN: &[(&Family, Read)] = &[
     (&families::MESSAGES, |m| One(m.messages)),
     (&families::BYTES, |m| One(m.bytes)),
     (&families::UNROUTABLE, |m| One(m.unroutable)),
-    (&families::CALLBACK_PANICS, |m| One(m.callback_panics)),
     (&families::DECODE_ERRORS, |m| One(m.decode_errors)),
+    (&families::CALLBACK_PANICS, |m| One(m.callback_panics)),
     (&families::GAPS, |m| By("cause", all(Gap::LABELS, &m.gaps_by_cause))),
     (&families::LAGGED, |m| One(m.lagged)),
     (&families::DISCONNECTS, |m| {
