@@ -55,8 +55,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("{per_second:.0} messages/s, {} retries, lag {}", new.retries, now.lag);
                 before = now;
             }
-            Some((name, Err(notice))) = trades.next() => println!("{name}: {notice}"),
-            Some(Err(notice)) = aged.recv() => println!("{notice}"),
+            Some((name, item)) = trades.next() => if let Err(notice) = item {
+                println!("{name}: {notice}");
+            },
+            Some(item) = aged.recv() => if let Err(notice) = item {
+                println!("{notice}");
+            },
             () = &mut end => break,
         }
     }

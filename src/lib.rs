@@ -1,9 +1,16 @@
 // The first definition of a link holds: in the documentation these, elsewhere the README's own.
 //! [`Protocol`]: protocol::Protocol
 //! [`Subscription`]: Subscription
+//! [`ext`]: ext
 //! [`tokio::time::Instant`]: tokio::time::Instant
 //! [architecture]: docs::architecture
 //! [defaults]: docs::defaults
+//! [guide-first-bot]: docs::guide::first_bot
+//! [guide-metrics]: docs::guide::metrics
+//! [guide-order-books]: docs::guide::order_books
+//! [guide-slow-consumers]: docs::guide::slow_consumers
+//! [guide-testing]: https://docs.rs/wsmux/latest/wsmux/docs/guide/testing/index.html
+//! [migration]: docs::migration
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -26,6 +33,20 @@ pub mod docs {
     pub mod architecture {}
     #[doc = include_str!("../docs/defaults.md")]
     pub mod defaults {}
+    /// Answers to what a user asks, in the order in which the questions come.
+    pub mod guide {
+        #[doc = include_str!("../docs/guide/first_bot.md")]
+        pub mod first_bot {}
+        #[doc = include_str!("../docs/guide/order_books.md")]
+        pub mod order_books {}
+        #[doc = include_str!("../docs/guide/slow_consumers.md")]
+        pub mod slow_consumers {}
+        #[cfg(feature = "test-util")]
+        #[doc = include_str!("../docs/guide/testing.md")]
+        pub mod testing {}
+        #[doc = include_str!("../docs/guide/metrics.md")]
+        pub mod metrics {}
+    }
     #[doc = include_str!("../docs/migration.md")]
     pub mod migration {}
     #[cfg(feature = "prometheus")]

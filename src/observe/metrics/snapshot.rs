@@ -27,7 +27,7 @@ pub struct ManagerMetrics {
     pub active_connections_hwm: u64,
     /// Bytes of messages received.
     pub bytes: u64,
-    /// Panics of [callbacks](crate::compat::callbacks) that were contained.
+    /// Panics of [callbacks](crate::WsManager::subscribe_with) that were contained.
     pub callback_panics: u64,
     /// Messages that could not be read as the type subscribed to, per reader.
     pub decode_errors: u64,

@@ -30,7 +30,7 @@ impl MockBook {
 
     /// A snapshot, as a GET of `/api/v3/depth` gives it: `{"lastUpdateId":160,"bids":[["0.0024",
     /// "10"]],"asks":[…]}`. It takes its time, and may be old or fail, as the exchange's
-    /// [`DepthFaults`] have it.
+    /// [`DepthFaults`](super::DepthFaults) have it.
     ///
     /// The future is `'static`, so that `move || book.snapshot()` is what
     /// [`Subscription::resync`](crate::Subscription::resync) wants.
