@@ -90,6 +90,7 @@ impl Stage {
         let parts = Parts {
             config: Config::default().linger(linger),
             limiter: Limiter::new(),
+            metrics: Metrics::default(),
             protocol: Arc::new(Direct::new("ws://test").unwrap()),
             runtime: None,
             seed: 0,
