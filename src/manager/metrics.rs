@@ -62,8 +62,9 @@ impl WsManager {
     /// Answer a scrape with it as `text/plain; version=0.0.4`. A program with several managers
     /// writes [`prometheus`] instead: one such text behind another is not valid.
     ///
-    /// Each count is there from the start, at zero. With the default settings there are about
-    /// ninety series, whatever the names of streams.
+    /// Each count is there from the start, at zero. Without
+    /// [`metrics_per_stream`](crate::WsManagerBuilder::metrics_per_stream) there are fewer than a
+    /// hundred series, whatever the names of streams.
     ///
     /// ```
     /// # use wsmux::WsManager;
