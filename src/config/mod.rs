@@ -99,6 +99,7 @@ impl Default for Config {
     }
 }
 
+/// Setters of public fields, named as these are.
 macro_rules! setters {
     ($($field:ident: $type:ty,)*) => {
         $(
@@ -111,6 +112,7 @@ macro_rules! setters {
         )*
     };
 }
+pub(crate) use setters;
 
 impl Config {
     /// Settings for connections that are kept between uses: linger 5 min, heartbeat every 30 s,

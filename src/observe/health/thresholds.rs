@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::setters;
+
 /// The most of each that is still well; for
 /// [`WsManager::health_with`](crate::WsManager::health_with).
 ///
@@ -87,19 +89,6 @@ impl Default for Thresholds {
             unread_for: Duration::from_secs(30),
         }
     }
-}
-
-macro_rules! setters {
-    ($($field:ident: $type:ty,)*) => {
-        $(
-            #[doc = concat!("Sets [`", stringify!($field), "`](field@Self::", stringify!($field), ").")]
-            #[must_use]
-            pub fn $field(mut self, $field: $type) -> Self {
-                self.$field = $field;
-                self
-            }
-        )*
-    };
 }
 
 impl Thresholds {
