@@ -306,8 +306,10 @@ impl Core {
                 reason => Event::StreamClosed { name, reason: reason.clone() },
             });
             tracing::debug!(name = %topic.name, %reason, "stream closed");
-            if !matches!(reason, CloseReason::Shutdown | CloseReason::Unused) {
-                self.remember_end(&topic, &reason);
+            match reason {
+                CloseReason::Shutdown => {}
+                CloseReason::Unused => self.forget_ends(&topic.name),
+                _ => self.remember_end(&topic, &reason),
             }
             topic.close(reason);
         }
@@ -320,6 +322,18 @@ impl Core {
             let mut ended = self.ended.lock();
             ended.push_back(Ended { at, name, reason });
             if ended.len() > MAX_ENDED { ended.pop_front() } else { None }
+        };
+        drop(forgotten);
+    }
+
+    /// Nobody wants the stream any more: that it once ended by itself is of no interest.
+    fn forget_ends(&self, name: &StreamName) {
+        let forgotten: VecDeque<Ended> = {
+            let mut ended = self.ended.lock();
+            let (of_name, others) =
+                std::mem::take(&mut *ended).into_iter().partition(|e| e.name == *name);
+            *ended = others;
+            of_name
         };
         drop(forgotten);
     }

@@ -107,7 +107,7 @@ async fn a_stream_that_hangs_while_it_connects_or_joins_is_found_and_forgotten_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ended_fails_until_it_is_open_again_or_five_minutes_have_passed() {
+async fn a_stream_that_ended_fails_until_it_is_open_again_or_left_or_five_minutes_have_passed() {
     let retry = RetryPolicy { max_attempts: Some(0), ..RetryPolicy::default() };
     let (manager, mut server) = manager_with(config().retry(retry));
     let stream = manager.subscribe::<Message>("x").unwrap();
@@ -127,9 +127,30 @@ async fn a_stream_that_ended_fails_until_it_is_open_again_or_five_minutes_have_p
     assert_eq!(ended(), []);
     drop((stream, peer));
     settle().await;
+    assert_eq!(ended(), [], "it was left on purpose");
+
+    let stream = manager.subscribe::<Message>("x").unwrap();
+    server.refuse(refused()).await;
+    settle().await;
     assert_eq!(ended(), [(FindingKind::StreamEnded, Severity::Fail)]);
+    drop(stream);
     time::sleep(5 * MINUTE).await;
     assert_eq!(ended(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_diagnosis_says_why_a_stream_is_not_open_before_that_is_a_finding() {
+    let (manager, mut server) = manager();
+    let _stream = manager.subscribe::<Message>("x").unwrap();
+    server.refuse(refused()).await;
+    settle().await;
+    let diagnosis = manager.diagnose();
+    assert!(diagnosis.health.findings.is_empty());
+    assert!(diagnosis.to_string().contains("connection refused"), "{diagnosis}");
+    assert!(diagnosis.to_string().contains("before attempt 2"), "{diagnosis}");
+    let _peer = server.accept().await;
+    settle().await;
+    assert!(!manager.diagnose().to_string().contains("refused"), "{}", manager.diagnose());
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,7 @@ pub struct Finding {
 }
 
 /// Characters of a cause that are shown: a server's words may be many.
-const LONGEST_CAUSE: usize = 256;
+pub(super) const LONGEST_CAUSE: usize = 256;
 
 impl Finding {
     /// What to do, in a sentence.
@@ -255,7 +255,7 @@ kinds! {
         "Build a new manager, or stop asking this one.";
     /// A stream ended for good and was not opened again.
     StreamEnded: "stream_ended",
-        "Mend what ended it and subscribe again; `RetryPolicy::forever()` outlasts an outage.";
+        "Mend what ended it and subscribe again; where retries ran out, `RetryPolicy::forever()` goes on.";
     /// A stream has been connecting, joining or waiting to reconnect for long.
     StreamDown: "stream_down",
         "Check the host, the network and the venue's status page; it is retried meanwhile.";

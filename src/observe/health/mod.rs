@@ -112,7 +112,7 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} of {} streams open, {} connections, up for {:.0?}",
+            "{}: {} of {} streams open, connections: {}, up for {:.0?}",
             self.status, self.open_streams, self.streams, self.connections, self.uptime
         )?;
         for finding in &self.findings {

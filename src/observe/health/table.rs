@@ -2,11 +2,14 @@
 //!
 //! What a peer or a user may have put in (names, a server's words) is escaped, and cut.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use super::escape::cut;
-use super::{Diagnosis, Figure};
+use super::finding::LONGEST_CAUSE;
+use super::{Diagnosis, Figure, FindingKind};
+use crate::name::StreamName;
 use crate::observe::{Status, StreamInfo};
 
 /// Characters of a cell; more are cut.
@@ -17,7 +20,7 @@ impl fmt::Display for Diagnosis {
         let Self { health, streams } = self;
         writeln!(
             f,
-            "{}: {} of {} streams open on {} connections, up for {}",
+            "{}: {} of {} streams open, connections: {}, up for {}",
             health.status,
             health.open_streams,
             health.streams,
@@ -42,12 +45,18 @@ impl fmt::Display for Diagnosis {
         for (kind, count) in &health.left_out {
             writeln!(f, "and {count} more: {}", kind.label())?;
         }
-        write_streams(streams, f)
+        let down = health.findings.iter().filter(|found| found.kind == FindingKind::StreamDown);
+        write_streams(streams, &down.filter_map(|found| found.stream.as_ref()).collect(), f)
     }
 }
 
-/// The streams: those that are not open first, then by name.
-fn write_streams(streams: &[StreamInfo], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The streams: those that are not open first, then by name. Why one is down is not said again of
+/// those that were `told` of.
+fn write_streams(
+    streams: &[StreamInfo],
+    told: &HashSet<&StreamName>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     if streams.is_empty() {
         return Ok(());
     }
@@ -73,12 +82,24 @@ fn write_streams(streams: &[StreamInfo], f: &mut fmt::Formatter<'_>) -> fmt::Res
             time(info.uptime),
             time(info.latency.map(|latency| latency.p99)),
         ]);
+        let why = why_not(info).filter(|_| !told.contains(&info.name));
+        why.into_iter().for_each(|why| table.note(why));
     }
     write!(f, "\n{table}")?;
     match streams.len().checked_sub(Diagnosis::STREAMS) {
         Some(more @ 1..) => writeln!(f, "and {more} more streams"),
         _ => Ok(()),
     }
+}
+
+/// Why a stream is not open, where that is known.
+fn why_not(info: &StreamInfo) -> Option<String> {
+    let why = match &info.status {
+        Status::Open => return None,
+        Status::BackingOff { .. } | Status::Closed(_) => info.status.to_string(),
+        Status::Connecting { .. } | Status::Joining => info.last_error.as_ref()?.to_string(),
+    };
+    Some(cut(&why, LONGEST_CAUSE))
 }
 
 fn word(status: &Status) -> &'static str {
