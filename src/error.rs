@@ -322,7 +322,7 @@ impl fmt::Display for CloseReason {
             Self::RetriesExhausted { attempts, last } => {
                 write!(
                     f,
-                    "gave up after {attempts} failed attempts (`retry` allows more), the last: {last}"
+                    "gave up after {attempts} failed attempts (`Config::retry` sets how many), the last: {last}"
                 )
             }
             Self::Shutdown => f.write_str("the manager was shut down"),

@@ -105,7 +105,7 @@ fn the_end_of_a_stream_says_what_failed() {
         ),
         (
             CloseReason::RetriesExhausted { attempts: 11, last: refused() },
-            "gave up after 11 failed attempts (`retry` allows more), the last: connection refused",
+            "gave up after 11 failed attempts (`Config::retry` sets how many), the last: connection refused",
         ),
         (
             CloseReason::Unauthorized(refused()),
@@ -138,7 +138,7 @@ fn a_cause_is_told_once_and_at_once() {
         (
             &StreamError::Closed(dns),
             &[
-                "stream closed: gave up after 1 failed attempts (`retry` allows more), the \
+                "stream closed: gave up after 1 failed attempts (`Config::retry` sets how many), the \
                  last: the host's name cannot be resolved: outer",
                 "inner",
             ],

@@ -80,8 +80,9 @@ impl MemoryServer {
         self.dial().await.accept()
     }
 
-    /// Refuses the next dial with `error`, and says what was asked for.
-    pub async fn refuse(&mut self, error: TransportError) -> Request {
+    /// Refuses the next dial with `error`, such as an [`std::io::Error`] or a
+    /// [`TransportError`], and says what was asked for.
+    pub async fn refuse(&mut self, error: impl Into<TransportError>) -> Request {
         self.dial().await.refuse(error)
     }
 
@@ -143,8 +144,8 @@ impl Dial {
     }
 
     /// Refuses with `error`.
-    pub fn refuse(self, error: TransportError) -> Request {
-        let _ = self.0.answer.send(Err(error));
+    pub fn refuse(self, error: impl Into<TransportError>) -> Request {
+        let _ = self.0.answer.send(Err(error.into()));
         self.0.request
     }
 

@@ -323,7 +323,7 @@ async fn a_failed_dial_has_a_reason_too() {
     let (manager, mut server) = manager();
     let events = manager.events();
     let stream = manager.subscribe::<Message>("x").unwrap();
-    server.refuse(std::io::Error::from(ErrorKind::ConnectionRefused).into()).await;
+    server.refuse(std::io::Error::from(ErrorKind::ConnectionRefused)).await;
     let _peer = server.accept().await;
     let expected = DisconnectReason::Io(ErrorKind::ConnectionRefused);
     assert_eq!(*stream.info().unwrap().last_error.unwrap().reason(), expected);

@@ -98,7 +98,7 @@ fn shown(key: &Key) -> String {
 /// reader that lags, a name that is refused.
 async fn see_everything(manager: &WsManager, server: &mut MemoryServer) -> impl Sized + use<> {
     let mut stream = manager.subscribe::<u64>("x").unwrap();
-    server.refuse(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()).await;
+    server.refuse(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)).await;
     let peer = server.accept().await;
     settle().await;
     drop(peer);

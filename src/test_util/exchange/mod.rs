@@ -44,6 +44,17 @@ const PREFIX: &str = "/ws/";
 /// | `@depth` | `U` to `u` | `U` is `u + 1` |
 /// | `@bookTicker` | `u` | higher |
 ///
+/// Messages have Binance's fields, numbers in strings included:
+///
+/// ```text
+/// {"e":"trade","E":1700000000000,"s":"BTCUSDT","t":1,"p":"64796.63000000","q":"0.50000000","T":1700000000000,"m":true,"M":true}
+/// {"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":1,"u":3,"b":[["64796.63000000","0.50000000"]],"a":[]}
+/// {"u":7,"s":"BTCUSDT","b":"64796.63000000","B":"0.50000000","a":"64796.64000000","A":"1.20000000"}
+/// ```
+///
+/// [`drop_sockets`](Self::drop_sockets) is a short outage; for a long one, its
+/// [`server`](Self::server) [stops listening](MockServer::stop_listening) first.
+///
 /// The book of a `@depth` stream is empty at first; [`book`](Self::book) has its snapshots, and what
 /// it was at each number. Its streams may have [faults](MockExchangeBuilder::depth_faults).
 ///
