@@ -429,3 +429,19 @@ fn nothing_is_yielded_twice_and_nothing_that_was_polled_or_sent_is_lost() {
 fn a_fallback_that_forgets_its_keys_is_found_out() {
     assert!(no_repeats_and_no_loss(true).unwrap_err().contains("a repeat"));
 }
+
+/// Both changes of its state fall between two looks at it.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_follows_at_once_on_another_begins_anew() {
+    let (mut stream, rest, mut server, peer) = live().await;
+    drop(peer);
+    items(&mut stream, MINUTE).await;
+    let peer = server.accept().await;
+    settle().await;
+    drop(peer);
+    settle().await;
+    rest.polls.lock().unwrap().clear();
+    let start = Instant::now();
+    assert_eq!(items(&mut stream, 15 * SECOND).await, ["reconnected"]);
+    assert_eq!(rest.seconds(start), [3.0, 4.0, 6.0, 10.0]);
+}

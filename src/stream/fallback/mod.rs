@@ -29,7 +29,7 @@ use self::poller::{BoxError, Poller, boxed};
 use self::window::Window;
 use super::{StatusStream, Subscription};
 use crate::decode::FromMessage;
-use crate::error::{CloseReason, StreamError};
+use crate::error::{CloseReason, Gap, StreamError};
 
 pub use policy::{FallbackPolicy, OnClose};
 
@@ -235,7 +235,12 @@ impl<T: FromMessage> WithFallback<T> {
                     Some(Err(StreamError::Closed(reason)))
                 }
             }
-            Some(Err(notice)) => Some(Err(notice)),
+            Some(Err(notice)) => {
+                if let StreamError::Gap(Gap::Reconnected { .. }) = notice {
+                    self.poller.live(); // It was, even if it is not any more.
+                }
+                Some(Err(notice))
+            }
             None => {
                 self.end();
                 None
@@ -250,15 +255,12 @@ impl<T: FromMessage> WithFallback<T> {
 
     /// Learns whether the stream is live.
     fn follow(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(changed) = Pin::new(&mut self.status).poll_next(cx) {
-            if self.status.current().is_open() {
-                self.poller.live();
-            } else {
-                self.poller.down();
-            }
-            if changed.is_none() {
-                break; // Closed for good.
-            }
+        // Pending, or closed for good.
+        while let Poll::Ready(Some(_)) = Pin::new(&mut self.status).poll_next(cx) {}
+        if self.status.current().is_open() {
+            self.poller.live();
+        } else {
+            self.poller.down();
         }
     }
 }
