@@ -177,7 +177,8 @@ impl Overlap {
                 let is_proven = self.unique_pairs(shift) >= OVERLAP;
                 if is_proven { Standing::Aligned } else { Standing::Withholding }
             }
-            [shift] if shift + held <= end => Standing::Idle,
+            // With no room for more, waiting teaches nothing.
+            [shift] if shift + held <= end && !self.is_full() => Standing::Idle,
             _ => Standing::Withholding,
         }
     }

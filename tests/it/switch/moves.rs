@@ -557,3 +557,20 @@ async fn readers_on_many_threads_lose_and_repeat_nothing_while_a_switch_turns() 
     assert!(report.moved > 0, "{report}");
     assert_eq!((report.moved_with_gap, report.failed), (0, 0), "{report}");
 }
+
+/// Two messages are as much as is held, and three are needed to be sure.
+#[tokio::test(start_paused = true)]
+async fn an_old_source_that_falls_silent_is_left_also_where_no_more_can_be_held() {
+    let (old, new, _switch, mut stream) = under_way().await;
+    let large = [3_u8, 4].map(|n| Message::from(vec![n; 8 << 20]));
+    for client in [&old, &new] {
+        client.send_all(large.clone());
+    }
+    for message in large {
+        assert_eq!(stream.recv().await.unwrap().unwrap(), message);
+    }
+    assert_eq!(words(&mut stream).await, "");
+    new.send("5");
+    time::sleep(10 * SECOND).await;
+    assert_eq!((words(&mut stream).await.as_str(), old.streams()), ("seam 5", 0));
+}
