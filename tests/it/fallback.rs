@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -444,4 +445,15 @@ async fn an_outage_that_follows_at_once_on_another_begins_anew() {
     let start = Instant::now();
     assert_eq!(items(&mut stream, 15 * SECOND).await, ["reconnected"]);
     assert_eq!(rest.seconds(start), [3.0, 4.0, 6.0, 10.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_panics_is_over_and_the_next_one_comes() {
+    let (mut stream, rest, _server) = started(persevering(), FallbackPolicy::default());
+    let start = Instant::now();
+    rest.answers.lock().unwrap().push_back(async { panic!("a poll") }.boxed());
+    rest.answer([1]);
+    assert!(AssertUnwindSafe(items(&mut stream, MINUTE)).catch_unwind().await.is_err());
+    assert_eq!(items(&mut stream, 2 * SECOND).await, ["polled 1"]);
+    assert_eq!(rest.seconds(start), [3.0, 4.0]);
 }

@@ -88,14 +88,18 @@ impl<T> Poller<T> {
                     ready!(grace.as_mut().poll(cx));
                     self.policy.first_interval
                 }
-                Phase::Polling { fetch: Some(polling), .. } => {
-                    let outcome = ready!(polling.as_mut().poll(cx));
-                    if let Some(items) = self.over(outcome) {
-                        return Poll::Ready(items);
+                Phase::Polling { fetch, interval, next } => {
+                    // Taken out: one that panics is over, too.
+                    if let Some(mut polling) = fetch.take() {
+                        let Poll::Ready(outcome) = polling.as_mut().poll(cx) else {
+                            *fetch = Some(polling);
+                            return Poll::Pending;
+                        };
+                        if let Some(items) = self.over(outcome) {
+                            return Poll::Ready(items);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                Phase::Polling { fetch: None, interval, next } => {
                     ready!(next.as_mut().poll(cx));
                     interval.saturating_mul(2)
                 }
@@ -111,9 +115,6 @@ impl<T> Poller<T> {
     }
 
     fn over(&mut self, outcome: Result<Vec<T>, BoxError>) -> Option<Vec<T>> {
-        if let Phase::Polling { fetch, .. } = &mut self.phase {
-            *fetch = None;
-        }
         match outcome {
             Ok(items) => {
                 self.last_error = None;

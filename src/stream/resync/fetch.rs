@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -97,11 +98,8 @@ impl<S> Fetcher<S> {
                     ready!(sleep.as_mut().poll(cx));
                     self.phase = Phase::Idle;
                 }
-                Phase::Fetching(fetch) => match ready!(fetch.as_mut().poll(cx)) {
-                    Ok(snapshot) => {
-                        self.phase = Phase::Idle;
-                        return Poll::Ready(Ok(snapshot));
-                    }
+                Phase::Fetching(_) => match ready!(self.poll_fetch(cx)) {
+                    Ok(snapshot) => return Poll::Ready(Ok(snapshot)),
                     Err(error) => {
                         if let Some(reason) = self.failed(error) {
                             return Poll::Ready(Err(reason));
@@ -119,6 +117,17 @@ impl<S> Fetcher<S> {
             }
         }
         Poll::Ready(())
+    }
+
+    /// Goes on with the fetch that is under way. One that panics is over, too.
+    fn poll_fetch(&mut self, cx: &mut Context<'_>) -> Poll<Result<S, SnapshotError>> {
+        let mut phase = mem::replace(&mut self.phase, Phase::Idle);
+        let Phase::Fetching(fetch) = &mut phase else { return Poll::Pending };
+        let polled = fetch.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.phase = phase;
+        }
+        polled
     }
 
     fn begin(&mut self) {

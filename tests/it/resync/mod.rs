@@ -4,6 +4,7 @@ mod model;
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -288,6 +289,26 @@ async fn a_fetch_that_hangs_is_given_up_at_its_timeout() {
     }
     assert!(begun.elapsed() <= 3 * SECOND, "{:?}", begun.elapsed());
     assert!(matches!(stream.last_error(), Some(SnapshotError::TimedOut { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_is_over_and_the_next_one_comes() {
+    let (manager, mut server) = manager();
+    let mut panics = true;
+    let fetch = move || {
+        let panics = std::mem::take(&mut panics);
+        async move {
+            assert!(!panics, "a fetch");
+            Ok::<_, io::Error>(10)
+        }
+    };
+    let mut stream = manager.subscribe("x").unwrap().resync(fetch, numbered());
+    let peer = server.accept().await;
+    assert!(AssertUnwindSafe(items(&mut stream)).catch_unwind().await.is_err());
+    send(&peer, [10..=11]);
+    settle().await;
+    assert_eq!(stream.recv().await.unwrap().unwrap(), Resynced::Snapshot(10));
+    assert_eq!(items(&mut stream).await, ["10-11"]);
 }
 
 #[tokio::test(start_paused = true)]
