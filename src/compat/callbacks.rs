@@ -5,8 +5,8 @@
 //! 1. Calls of one callback come one at a time and in order, never on the socket's task: a task of
 //!    its own waits for items, and hands each stint of calls to the runtime's threads for blocking
 //!    work. So a callback that blocks holds up no socket and no reader, whatever the runtime.
-//! 2. No panic of a user's code (callback, decoder, a captured value's `Drop`, the panic's own
-//!    payload) gets out of here, and each is counted and logged without its payload.
+//! 2. No panic of a user's code (callback, decoder, the `Drop` of an item or a captured value, the
+//!    panic's own payload) gets out of here, and each is counted and logged without its payload.
 //! 3. The stream is left before the closure is dropped, and the closure is dropped before anybody
 //!    is told that all is over.
 
@@ -306,12 +306,15 @@ where
 
     fn call(&mut self, item: Result<T, StreamError>) {
         let shared = &self.done.0;
-        if shared.is_stopped() {
-            return;
-        }
         let Some(callback) = &mut self.callback.callback else { return };
         INSIDE.set(shared.address());
-        shared.contain("a callback", || callback(item));
+        // An item that comes too late is dropped in here, too.
+        shared.contain("a callback", || {
+            let item = item;
+            if !shared.is_stopped() {
+                callback(item);
+            }
+        });
         INSIDE.set(0);
     }
 }

@@ -193,6 +193,34 @@ async fn a_panic_while_decoding_is_contained_too() {
     assert_eq!((calls.load(Ordering::SeqCst), guard.panics()), (2, 2));
 }
 
+/// Ends its callback when it is decoded, and panics when it is dropped.
+struct Last;
+
+static LAST: Mutex<Option<CallbackGuard>> = Mutex::new(None);
+
+impl FromMessage for Last {
+    fn from_message(_: Message) -> Result<Self, DecodeError> {
+        drop(LAST.lock().unwrap().take());
+        Ok(Self)
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        panic!("an item that nobody wanted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_an_item_that_came_too_late_is_contained_too() {
+    let (manager, mut server) = manager();
+    *LAST.lock().unwrap() = Some(manager.subscribe_with::<Last>("x", drop).unwrap());
+    server.accept().await.send("m");
+    settle().await;
+    assert_eq!(manager.metrics().readers, 0);
+    assert_eq!(manager.metrics().callback_panics, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_callback_may_subscribe_and_unsubscribe_others_and_itself() {
     let (manager, mut server) = manager();
