@@ -45,8 +45,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 ///   other has brought, which may repeat what came before the gap.
 /// - **The one it has ends** on the way: the stream goes over at once, with that gap.
 ///
-/// For the time of a move, a stream holds at most 1,024 messages and 16 MiB; otherwise it keeps its
-/// last message. A `Switched` wants to be polled in a Tokio runtime with timers, as a
+/// For the time of a move, a stream holds at most 1,024 messages, and no further one once they are
+/// 16 MiB; otherwise it keeps its last message. A `Switched` wants to be polled in a Tokio runtime with timers, as a
 /// [`WsManager`](crate::WsManager) does; without one, the time is looked at only when an item comes.
 ///
 /// ```no_run

@@ -34,7 +34,7 @@
 //! Times count from when an item is taken.
 //!
 //! A stream that is always ready hangs nothing: tokio's budget for a task is kept to, and at most
-//! 16,384 items are taken for one that is yielded.
+//! 16,384 items are taken in one go, after which a combinator yields what it has, or gives way.
 //!
 //! # All of them
 //!
