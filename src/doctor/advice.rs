@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::report::{Attempt, AttemptEnd, Finding, Step};
+use super::report::{Attempt, AttemptEnd, Finding, Step, StepKind};
 use crate::protocol::DisconnectReason;
 use crate::transport::certificate::CertificateFault;
 
@@ -91,7 +91,7 @@ impl Step {
     pub fn advice(&self) -> Option<&'static str> {
         match &self.finding {
             Finding::Failed { certificate: Some(fault), .. } => Some(of_certificate(fault)),
-            Finding::Failed { error, .. } => Some(advice(error.reason())),
+            Finding::Failed { error, .. } => Some(of_step(self.kind, error.reason())),
             Finding::Clock(skew) if skew.is_certain() => Some(
                 "set this machine's clock by NTP: signed requests are refused where clocks differ",
             ),
@@ -120,6 +120,27 @@ impl Step {
             ),
             _ => None,
         }
+    }
+}
+
+/// What to do about `reason`, where it is known how far the dial came.
+fn of_step(kind: StepKind, reason: &DisconnectReason) -> &'static str {
+    match (kind, reason) {
+        (StepKind::Tls, DisconnectReason::ConnectTimeout) => {
+            "the port is open, and nobody there begins TLS: write `ws://` if it is a plain one, or \
+             check the port"
+        }
+        (StepKind::Handshake, DisconnectReason::ConnectTimeout) => {
+            "the port is open, and nobody there answers: check the port, and whether TLS is spoken \
+             (`wss://`); else the server hangs"
+        }
+        (StepKind::FirstMessage | StepKind::Heartbeat, DisconnectReason::Io(_)) => {
+            advice(&DisconnectReason::Ended)
+        }
+        (StepKind::FirstMessage | StepKind::Heartbeat, DisconnectReason::ProtocolViolation) => {
+            "the server, or something on the way, sends what is no WebSocket: tell its owner"
+        }
+        _ => advice(reason),
     }
 }
 

@@ -15,9 +15,8 @@ use super::advice::has_dead;
 use super::clock::ClockSkew;
 use super::options::DoctorOptions;
 use super::report::{Attempt, AttemptEnd, Diagnosis, Finding, Outcome, Step, StepKind};
-use super::text::clean;
 use crate::name::StreamName;
-use crate::protocol::{DisconnectReason, Request, Response};
+use crate::protocol::{DisconnectReason, Request, Response, printable};
 use crate::transport::certificate::CertificateFault;
 use crate::transport::dial::{connect, resolve};
 use crate::transport::{Stream, TransportError, TungsteniteSocket, handshake};
@@ -234,7 +233,7 @@ impl Race {
 
 /// What a header says, as far as it can be shown.
 fn shown(value: &HeaderValue) -> String {
-    clean(&String::from_utf8_lossy(value.as_bytes())).chars().take(MAX_SHOWN).collect()
+    printable(&String::from_utf8_lossy(value.as_bytes())).chars().take(MAX_SHOWN).collect()
 }
 
 fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime) -> (Outcome, Finding) {

@@ -5,16 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use super::clock::ClockSkew;
 use super::report::{Attempt, AttemptEnd, Diagnosis, Finding, Outcome, Step, StepKind};
+use crate::protocol::{DisconnectReason, printable};
 use crate::transport::TransportError;
 use crate::transport::certificate::CertificateFault;
 
 /// How many addresses or names are listed.
 const LISTED: usize = 8;
-
-/// Text of a peer's, without what could forge lines or steer a terminal.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
-}
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,15 +26,32 @@ impl Diagnosis {
     /// What it comes to, as one line.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
-        match (self.failed().map(|step| step.kind), self.outcome()) {
-            (Some(StepKind::Dns | StepKind::Tcp | StepKind::Tls), _) => {
-                "The server cannot be reached."
+        let Some(failed) = self.failed() else {
+            return match self.outcome() {
+                Outcome::Warning => "The stream works, with something worth a look.",
+                _ => "All is well.",
+            };
+        };
+        match failed.kind {
+            StepKind::Dns | StepKind::Tcp | StepKind::Tls => "The server cannot be reached.",
+            StepKind::Handshake if failed.is_silence() => {
+                "Something takes the connection, and does not answer as a WebSocket server."
             }
-            (Some(StepKind::Handshake), _) => "The server is there, and refuses the WebSocket.",
-            (Some(_), _) => "The WebSocket opens, and does not last.",
-            (None, Outcome::Warning) => "The stream works, with something worth a look.",
-            (None, _) => "All is well.",
+            StepKind::Handshake => "The server is there, and refuses the WebSocket.",
+            _ => "The WebSocket opens, and does not last.",
         }
+    }
+}
+
+impl Step {
+    /// Whether it failed because nothing was said, or the connection ended.
+    fn is_silence(&self) -> bool {
+        let Finding::Failed { error, .. } = &self.finding else { return false };
+        let reason = error.reason();
+        matches!(
+            reason,
+            DisconnectReason::ConnectTimeout | DisconnectReason::Ended | DisconnectReason::Io(_)
+        )
     }
 }
 
@@ -143,7 +156,7 @@ impl Finding {
         }
         if !names.is_empty() {
             f.write_str("; for ")?;
-            list(f, &names.iter().map(|name| clean(name)).collect::<Vec<_>>())?;
+            list(f, &names.iter().map(|name| printable(name)).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -166,7 +179,7 @@ fn failed(
 ) -> fmt::Result {
     match certificate {
         Some(fault) => fmt::Display::fmt(fault, f)?,
-        None => f.write_str(&clean(&error.in_full()))?,
+        None => f.write_str(&printable(&error.in_full()))?,
     }
     if attempts.is_empty() { Ok(()) } else { write!(f, ": {}", Race(attempts)) }
 }
@@ -183,7 +196,7 @@ impl fmt::Display for CertificateFault {
             }
             Self::OtherName { names } => {
                 f.write_str("the certificate is for another host: ")?;
-                list(f, &names.iter().map(|name| clean(name)).collect::<Vec<_>>())
+                list(f, &names.iter().map(|name| printable(name)).collect::<Vec<_>>())
             }
             Self::UnknownIssuer => f.write_str("the certificate is signed by nobody we trust"),
         }

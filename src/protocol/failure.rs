@@ -79,7 +79,7 @@ impl DisconnectReason {
     /// A close frame's code and reason, cleaned of what does not belong into a log.
     #[must_use]
     pub fn closed(code: Option<u16>, reason: &str) -> Self {
-        let clean: String = reason.chars().filter(|c| !c.is_control()).collect();
+        let clean = printable(reason);
         let mut end = clean.len().min(123); // RFC 6455 §5.5
         while !clean.is_char_boundary(end) {
             end -= 1;
@@ -189,9 +189,29 @@ pub enum Verdict {
     RetryAfter(Duration),
 }
 
+/// What a server says, without what would forge a line, steer a terminal, or turn the direction in
+/// which the rest of a line is written.
+pub(crate) fn printable(text: &str) -> String {
+    let is_mark = |c| {
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{fff9}'..='\u{fffb}')
+    };
+    text.chars().filter(|&c| !c.is_control() && !is_mark(c)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_says_turns_no_line_around() {
+        let words = "a\u{202e}b\u{2066}c\u{2028}d\u{9b}e\u{200f}f\u{61c}g é 漢 אב";
+        let DisconnectReason::Closed { reason, .. } = DisconnectReason::closed(Some(1000), words)
+        else {
+            unreachable!()
+        };
+        assert_eq!(reason.as_str(), "abcdefg é 漢 אב");
+    }
 
     #[test]
     fn a_close_reason_is_cleaned_and_cut() {

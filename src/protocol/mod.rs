@@ -20,8 +20,8 @@ use std::sync::Arc;
 use crate::name::{InvalidName, StreamName};
 
 pub use direct::Direct;
-pub(crate) use failure::labels;
 pub use failure::{DisconnectReason, Failure, Verdict};
+pub(crate) use failure::{labels, printable};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;
 pub use session::{Cx, Session, To, Transcript, Utterance};

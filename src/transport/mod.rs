@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 
 use crate::message::{Message, Text};
-use crate::protocol::{DisconnectReason, Request, Response};
+use crate::protocol::{DisconnectReason, Request, Response, printable};
 
 #[cfg(feature = "rustls")]
 pub use self::tls::{Tls, TlsError};
@@ -202,7 +202,7 @@ impl StdError for TransportError {
 
 /// What a cause says, without what would forge a line of a log: it may be the server's words.
 fn on_one_line(cause: &(impl fmt::Display + ?Sized)) -> String {
-    cause.to_string().chars().filter(|c| !c.is_control()).collect()
+    printable(&cause.to_string())
 }
 
 pub(crate) type BoxSocket = Box<dyn Socket>;

@@ -214,6 +214,37 @@ async fn answers_that_are_no_websocket_fail_the_handshake() {
     }
 }
 
+/// A port that takes connections, and says nothing.
+async fn silent_port() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    (listener, host)
+}
+
+#[tokio::test]
+async fn a_port_that_says_nothing_is_no_firewall_and_refuses_nothing() {
+    let (_listener, host) = silent_port().await;
+    for (scheme, kind, other) in
+        [("ws", StepKind::Handshake, "`wss://`"), ("wss", StepKind::Tls, "`ws://`")]
+    {
+        let diagnosis = examined(&format!("{scheme}://{host}"), options().timeout(300 * MS)).await;
+        assert_eq!(failed(&diagnosis), (kind, DisconnectReason::ConnectTimeout), "{diagnosis}");
+        let advice = diagnosis.failed().unwrap().advice().unwrap();
+        assert!(!advice.contains("firewall") && advice.contains(other), "{advice}");
+        assert!(!diagnosis.verdict().contains("refuses"), "{diagnosis}");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_an_open_websocket_is_not_laid_to_the_scheme() {
+    let reset = found(options(), async |peer| peer.reset()).await;
+    let garbage = found(options(), async |peer| assert!(peer.raw(vec![0xff; 64]).await)).await;
+    for diagnosis in [reset, garbage] {
+        assert_eq!(failed(&diagnosis).0, StepKind::FirstMessage, "{diagnosis}");
+        assert!(!diagnosis.failed().unwrap().advice().unwrap().contains("wss://"), "{diagnosis}");
+    }
+}
+
 /// What is found of a server that does this with its socket.
 async fn found(options: DoctorOptions, script: impl AsyncFnOnce(&Peer)) -> Diagnosis {
     let server = MockServer::start().await.unwrap();
@@ -302,7 +333,9 @@ async fn a_socket_that_ends_under_us_fails_where_it_was() {
 async fn nothing_that_is_printed_holds_a_secret_or_steers_a_terminal() {
     let server = MockServer::start().await.unwrap();
     server.next_dials([
-        Answer::Accept.with_header("server", "x\u{9b}31m").with_header("set-cookie", "canary=1"),
+        Answer::Accept
+            .with_header("server", "x\u{9b}31m\u{202e}y")
+            .with_header("set-cookie", "canary=1"),
         Answer::status(401).with_header("www-authenticate", "canary"),
     ]);
     let base = server.url().replace("://", "://ann:canary@") + "/{name}?token=canary";
@@ -314,7 +347,7 @@ async fn nothing_that_is_printed_holds_a_secret_or_steers_a_terminal() {
         let diagnosis = examined(&base, options).await;
         shown += &format!("{diagnosis} {diagnosis:?} {}", serde_json::json!(diagnosis));
         assert!(!shown.contains("canary") && !shown.contains("Y2FuYXJ5"), "{shown}");
-        assert!(!diagnosis.to_string().contains(['\u{1b}', '\u{9b}']), "{diagnosis}");
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{shown}");
         assert!(shown.contains("?***"), "{shown}");
     }
     assert_eq!(server.dialled(), ["/x?token=canary"; 2], "they were there to be shown");

@@ -300,12 +300,12 @@ async fn no_end_of_a_socket_has_a_secret_or_a_message_logged() {
 #[tokio::test]
 async fn the_servers_own_words_are_shown_without_what_would_forge_a_line() {
     for code in [1001, 4401, 4500] {
-        let words = "words\r\n2027-01-01 WARN forged\u{1b}[31m";
+        let words = "words\r\n2027-01-01 WARN forged\u{1b}[31m\u{202e}";
         let shown = shown_of(accepting(), async |peer| {
             peer.close(code, words).await;
         })
         .await;
-        assert_clean(&shown, &["\r", "\u{1b}"]);
+        assert_clean(&shown, &["\r", "\u{1b}", "\u{202e}"]);
         assert!(shown.contains("words2027"), "{shown}");
         assert!(!shown.lines().any(|line| line.starts_with("2027")));
     }
