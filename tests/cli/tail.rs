@@ -1,6 +1,9 @@
 //! `wsmux tail`: what is printed where.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
+use tokio::time::timeout;
 use wsmux::test_util::{MockExchange, MockServer, Peer};
 
 use crate::{Running, command, run, serving, within};
@@ -156,6 +159,53 @@ async fn ctrl_c_ends_it_also_while_the_output_stands_still() {
     let code = within(tail.child.wait()).await.unwrap().code();
     assert_eq!(code, Some(0));
     within(server.until_sockets(0)).await;
+}
+
+#[tokio::test]
+async fn conflation_leaves_out_no_stream_at_the_end() {
+    let server = serving(|peer: Peer| async move {
+        peer.send("x".repeat(100_000)).await;
+        peer.close(1000, "").await;
+    });
+    let server = server.await;
+    let options = ["tail", "-f", "raw", "--conflate", "--retry=never"];
+    let url = server.url();
+    let tail = Running::start(&[&options[..], &[&url, "a", "b", "c", "d", "e", "f"]].concat());
+    // All have ended before the first byte is read.
+    within(server.until_sockets(0)).await;
+    let ran = tail.end().await;
+    assert_eq!((ran.code, ran.stdout.len()), (Some(0), 6 * 100_001), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_name_that_is_given_twice_is_one_stream() {
+    let server = serving(|peer: Peer| async move {
+        peer.send("once").await;
+        peer.close(1000, "").await;
+    });
+    let server = server.await;
+    let ran = run(&["tail", "-f", "raw", "--retry=never", &server.url(), "x", "x"]).await;
+    assert_eq!((ran.code, &*ran.stdout), (Some(0), &b"once\n"[..]), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_second_signal_waits_for_nothing() {
+    let server = MockServer::start().await.unwrap();
+    let mut tail = Running::start(&["tail", "-f", "raw", &server.url(), "x"]);
+    let peer = within(server.accept()).await;
+    peer.send_all(std::iter::repeat_n("x".repeat(1000), 1000)).await;
+    tail.line().await;
+    // The output, which stands still, would be given a second, and the summary come after it.
+    let ended = async {
+        loop {
+            tail.signal(Signal::INT);
+            if let Ok(end) = timeout(Duration::from_millis(20), tail.child.wait()).await {
+                return end.unwrap();
+            }
+        }
+    };
+    assert_eq!(within(ended).await.code(), Some(0));
+    assert_eq!(tail.end().await.stderr.matches(" s: ").count(), 0);
 }
 
 #[tokio::test]

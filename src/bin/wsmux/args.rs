@@ -123,7 +123,7 @@ pub(crate) struct Tail {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// The streams to print.
+    /// The streams to print. One that begins with `-` stands behind `--`.
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
@@ -157,8 +157,8 @@ pub(crate) struct Tail {
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// End after this time, such as `30s`, `5m` or `250ms`. It is an error (3) if nothing was open
-    /// by then.
+    /// End after this time, such as `30s`, `5m` or `250ms`. It is an error (3 or 4) if nothing was
+    /// open by then.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) limit: Option<Duration>,
 

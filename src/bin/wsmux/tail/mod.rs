@@ -12,6 +12,7 @@ mod stats;
 mod time;
 mod writer;
 
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
@@ -59,7 +60,10 @@ enum End {
     Time,
 }
 
-pub(crate) async fn run(args: Tail) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: Tail) -> Result<Exit, Failure> {
+    // A name that is given twice is one stream.
+    let mut seen = HashSet::new();
+    args.names.retain(|name| seen.insert(name.clone()));
     let mut signals = Signals::new().map_err(|e| Failure::io("cannot wait for signals", &e))?;
     let manager = manager(&args)?;
     let mut ends = Ends::new(&args);
@@ -77,13 +81,19 @@ pub(crate) async fn run(args: Tail) -> Result<Exit, Failure> {
     if args.stats.is_some() {
         outbox.add_total();
     }
-    let written = finish(end, &mut outbox, writer, &mut signals).await;
-    if end == End::Interrupted && args.stats.is_none() {
-        say(summary(&outbox)).await;
-    }
+    let mut written = Ok(());
+    let ending = async {
+        written = finish(end, &mut outbox, writer).await;
+        if end == End::Interrupted && args.stats.is_none() {
+            say(summary(&outbox)).await;
+        }
+        manager.shutdown().await;
+    };
+    // One more signal, and nothing is waited for any longer.
     tokio::select! {
-        () = manager.shutdown() => {}
+        biased;
         () = signals.recv() => {}
+        () = ending => {}
     }
     match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -176,26 +186,19 @@ fn take(stream: usize, said: Said, outbox: &mut Outbox, ends: &mut Ends) {
 }
 
 /// Has all written that is there: for as long as it takes, or a second if somebody wants it to end.
-async fn finish(
-    end: End,
-    outbox: &mut Outbox,
-    writer: Writer,
-    signals: &mut Signals,
-) -> io::Result<()> {
-    let chunk = outbox.take();
+async fn finish(end: End, outbox: &mut Outbox, writer: Writer) -> io::Result<()> {
     let all = async {
-        // Where the thread has ended, it says why.
-        let _ = writer.chunks.send(chunk).await;
-        writer.finish().await
+        loop {
+            // With `--conflate` it may be more than is written at once.
+            let chunk = outbox.take();
+            // Where the thread has ended, it says why.
+            if chunk.is_empty() || writer.chunks.send(chunk).await.is_err() {
+                return writer.finish().await;
+            }
+        }
     };
     let soon = Duration::from_secs(1);
-    if end == End::Interrupted {
-        return timeout(soon, all).await.unwrap_or(Ok(()));
-    }
-    tokio::select! {
-        result = all => result,
-        () = signals.recv() => Ok(()),
-    }
+    if end == End::Interrupted { timeout(soon, all).await.unwrap_or(Ok(())) } else { all.await }
 }
 
 /// A line of its own, behind the `^C` that a terminal shows.

@@ -15,6 +15,12 @@ pub(super) struct Chunk {
     pub(super) stdout: Vec<u8>,
 }
 
+impl Chunk {
+    pub(super) fn is_empty(&self) -> bool {
+        self.stdout.is_empty() && self.stderr.is_empty()
+    }
+}
+
 /// The way to the thread.
 pub(super) struct Writer {
     /// Room for one chunk beside the one that is being written.
