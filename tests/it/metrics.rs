@@ -533,3 +533,36 @@ async fn a_histogram_counts_how_long_handshakes_and_reconnects_took() {
     assert_eq!(counts.reconnects.count(), 1);
     assert!(counts.reconnects.mean().unwrap() > Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_counted_by_hand_is_counted_the_same() {
+    let (manager, mut server) = built(Wide, |builder| builder.metrics_per_stream(1));
+    let alive = see_everything(&manager, &mut server).await;
+    let counted = manager.metrics();
+    // `bad`, `12`, and twenty times the numbers from 0 to 99.
+    let (messages, bytes) = (2 + 2000, 3 + 2 + 20 * (10 + 90 * 2));
+    assert_eq!((counted.messages, counted.bytes), (messages, bytes));
+    assert_eq!((counted.lagged, counted.lag), (2000 - 1024, 1024), "a buffer is left");
+    assert_eq!((counted.decode_errors, counted.unroutable), (1, 2));
+    assert_eq!((counted.retries, counted.disconnects, counted.gaps), (2, 1, 2));
+    assert_eq!(counted.disconnects_by_reason, [("ended", 1)].into());
+    let causes = [("lagged", 1), ("reconnected", 1), ("sequence", 1)];
+    assert_eq!(counted.gaps_by_cause, causes.into());
+    assert_eq!((counted.handshakes.count(), counted.reconnects.count()), (2, 1));
+    assert_eq!((counted.active_connections, counted.active_connections_hwm), (1, 1));
+    assert_eq!((counted.stream_creations, counted.stream_cleanups), (2, 1));
+    assert_eq!((counted.readers, counted.leases, counted.streams.open), (2, 1, 1));
+    let of_x = counted.per_stream["x"];
+    assert_eq!((of_x.messages, of_x.bytes, of_x.gaps, of_x.lagged), (messages, bytes, 3, 976));
+    assert_eq!(counted.per_stream["other"], wsmux::StreamCounts::default());
+
+    drop(alive);
+    settle().await;
+    let at_the_end = manager.metrics();
+    let now = (at_the_end.active_connections, at_the_end.readers, at_the_end.leases);
+    assert_eq!((now, at_the_end.lag), ((0, 0, 0), 0));
+    assert_eq!(at_the_end.streams, wsmux::StreamStates::default());
+    let since = at_the_end.since(&counted);
+    assert_eq!(since.stream_cleanups_by_reason, [("unused", 1)].into());
+    assert_eq!((since.disconnects, since.messages), (0, 0), "what we close is not lost");
+}

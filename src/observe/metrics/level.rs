@@ -204,6 +204,18 @@ impl Levels {
     }
 }
 
+impl Drop for Levels {
+    /// A mark that others were part of stays with them: it does not fall while there is one.
+    fn drop(&mut self) {
+        let recorder = self.values.recorder.load(Relaxed);
+        let mark = self.values.group_hwm.load(SeqCst);
+        let others: Vec<_> = lock(&self.group.0).iter().filter_map(Weak::upgrade).collect();
+        for other in others.iter().filter(|other| other.recorder.load(Relaxed) == recorder) {
+            other.group_hwm.fetch_max(mark, SeqCst);
+        }
+    }
+}
+
 /// Tells a value until it is the one that holds.
 fn tell(key: &Key, recorder: &dyn Recorder, now: impl Fn() -> u64) {
     let gauge = recorder.register_gauge(key, &METADATA);

@@ -30,6 +30,17 @@ fn managers_of_one_label_are_added_up_and_forgotten_with_the_last() {
 }
 
 #[test]
+fn the_mark_of_managers_of_one_label_does_not_fall_with_the_one_that_set_it() {
+    let label = SharedString::const_str("mark");
+    let (one, other) = (Levels::new(&label), Levels::new(&label));
+    one.shift(Level::Active, 1);
+    other.shift(Level::Active, 2);
+    drop(other);
+    one.shift(Level::Active, 1);
+    assert_eq!((one.hwm(), one.group.hwm(&one.values)), (2, 3));
+}
+
+#[test]
 fn managers_of_one_label_that_tell_different_recorders_are_not_added_up() {
     let label = SharedString::const_str("apart");
     let (one, other) = (Levels::new(&label), Levels::new(&label));
