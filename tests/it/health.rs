@@ -208,6 +208,19 @@ async fn a_reader_that_does_not_read_is_found_and_one_that_only_waits_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_that_does_not_read_a_busy_stream_is_found_though_nothing_gets_old() {
+    let (manager, mut server) = manager_with(config().buffer(100));
+    let (_stream, peer) = open(&manager, &mut server, "x").await;
+    for _ in 0..120 {
+        peer.send_all((0..50).map(|i| i.to_string()));
+        time::sleep(SECOND).await;
+    }
+    let health = manager.health();
+    assert_eq!(kinds(&manager), [FindingKind::ReaderBehind], "{health}");
+    assert!(health.findings[0].advice().contains("polled"), "{health}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_falls_behind_is_found_before_it_loses_and_its_loss_after() {
     let (manager, mut server) = manager_with(config().buffer(100));
     let (mut stream, peer) = open(&manager, &mut server, "x").await;

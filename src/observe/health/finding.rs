@@ -277,9 +277,10 @@ kinds! {
     /// A reader has not read for long what is there for it.
     ReaderStalled: "reader_stalled",
         "Poll the subscription, or drop it: a `Lease` keeps a stream open without reading it.";
-    /// A reader is about to lose messages.
+    /// A reader is about to lose messages, or loses them: on a busy stream also one that reads
+    /// nothing, since what is there for it is overwritten before it gets old.
     ReaderBehind: "reader_behind",
-        "Do less per message, conflate, move work to another task, or raise `buffer`.";
+        "Is it polled? If so, do less per message, conflate, use another task, or raise `buffer`.";
     /// Many messages are not what their readers ask for.
     HighDecodeErrorRate: "high_decode_error_rate",
         "Compare the type with a message of the feed (`DecodeError::message`): its form may have changed.";
