@@ -78,6 +78,7 @@ async fn arguments_that_make_no_sense_repeat_no_secret() {
         &["tail", url, "x", "--rate", "canary: x"],
         &["tail", url, "x", "--format", url],
         &["tail", url, "x", "-H", "canary"],
+        &["tail", url, "x", "-H", "@a: canary"],
         &["tail", url, "x", "-H", "a b: canary"],
         &["tail", url, "x", "-H", "a: canary\nb"],
         &["tail", url, "x", "--haeder", "a: canary"],

@@ -43,7 +43,8 @@ pub(crate) fn headers(target: &Target) -> Result<Vec<(HeaderName, HeaderValue)>,
             None => headers.push(header(argument).map_err(wrong)?),
             Some(file) => {
                 let text = fs::read_to_string(file)
-                    .map_err(|e| Failure::usage(format!("cannot read {file}")).cause(&e))?;
+                    // Without its name: it may be a header that begins with `@` by mistake.
+                    .map_err(|e| Failure::usage("--header: cannot read the file").cause(&e))?;
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
                     headers.push(header(line).map_err(wrong)?);
                 }

@@ -27,6 +27,8 @@ pub(super) struct Stats {
     all: Counts,
     /// In microseconds.
     apart: Histogram<u64>,
+    /// The same since the last look.
+    apart_lately: Histogram<u64>,
     /// When each stream had its last message.
     last: Vec<Option<Instant>>,
     /// Those at the last look.
@@ -41,6 +43,7 @@ impl Stats {
             .unwrap_or_else(|_| unreachable!("the bounds and 3 digits are allowed"));
         Self {
             all: Counts::default(),
+            apart_lately: apart.clone(),
             apart,
             last: vec![None; streams],
             before: (now, Counts::default()),
@@ -54,6 +57,7 @@ impl Stats {
         if let Some(last) = self.last[stream].replace(at) {
             let micros = u64::try_from(at.duration_since(last).as_micros()).unwrap_or(u64::MAX);
             self.apart.saturating_record(micros);
+            self.apart_lately.saturating_record(micros);
         }
     }
 
@@ -89,52 +93,54 @@ impl Stats {
             printed: self.all.printed - before.printed,
             reconnects: self.all.reconnects - before.reconnects,
         };
-        self.shown(now.duration_since(then), since)
+        let looked = shown(now.duration_since(then), since, &self.apart_lately);
+        self.apart_lately.reset();
+        looked
     }
 
     /// Since the start.
     pub(super) fn total(&self) -> (String, Value) {
-        self.shown(self.started.elapsed(), self.all)
+        shown(self.started.elapsed(), self.all, &self.apart)
     }
+}
 
-    fn shown(&self, time: Duration, counts: Counts) -> (String, Value) {
-        let seconds = time.as_secs_f64();
-        let per_second = rate(counts.messages, seconds);
-        let Counts { bytes, gaps, messages, missed, printed, reconnects } = counts;
-        let mut text = format!(
-            "{seconds:.1} s: {} ({per_second:.1}/s), {}, {}, {}",
-            several(messages, "message"),
-            size(bytes),
-            several(gaps, "gap"),
-            several(reconnects, "reconnect"),
-        );
-        if missed > 0 {
-            text += &format!(", {missed} missed by lagging");
-        }
-        if printed < messages {
-            text += &format!(", {} left out", messages - printed);
-        }
-        let percentile = |p| self.apart.value_at_percentile(p);
-        let apart = [percentile(50.0), percentile(99.0), self.apart.max()];
-        if !self.apart.is_empty() {
-            let [p50, p99, max] = apart.map(distance);
-            text += &format!("; apart p50 {p50}, p99 {p99}, max {max}");
-        }
-        let json = json!({
-            "seconds": (seconds * 1e3).round() / 1e3,
-            "messages": messages,
-            "messages_per_second": (per_second * 10.0).round() / 10.0,
-            "bytes": bytes,
-            "gaps": gaps,
-            "reconnects": reconnects,
-            "missed": missed,
-            "left_out": messages.saturating_sub(printed),
-            "apart_us": if self.apart.is_empty() { Value::Null } else { json!({
-                "p50": apart[0], "p99": apart[1], "max": apart[2],
-            }) },
-        });
-        (text, json)
+fn shown(time: Duration, counts: Counts, apart: &Histogram<u64>) -> (String, Value) {
+    let seconds = time.as_secs_f64();
+    let per_second = rate(counts.messages, seconds);
+    let Counts { bytes, gaps, messages, missed, printed, reconnects } = counts;
+    let mut text = format!(
+        "{seconds:.1} s: {} ({per_second:.1}/s), {}, {}, {}",
+        several(messages, "message"),
+        size(bytes),
+        several(gaps, "gap"),
+        several(reconnects, "reconnect"),
+    );
+    if missed > 0 {
+        text += &format!(", {missed} missed by lagging");
     }
+    if printed < messages {
+        text += &format!(", {} left out", messages - printed);
+    }
+    let percentile = |p| apart.value_at_percentile(p);
+    let of = [percentile(50.0), percentile(99.0), apart.max()];
+    if !apart.is_empty() {
+        let [p50, p99, max] = of.map(distance);
+        text += &format!("; apart p50 {p50}, p99 {p99}, max {max}");
+    }
+    let json = json!({
+        "seconds": (seconds * 1e3).round() / 1e3,
+        "messages": messages,
+        "messages_per_second": (per_second * 10.0).round() / 10.0,
+        "bytes": bytes,
+        "gaps": gaps,
+        "reconnects": reconnects,
+        "missed": missed,
+        "left_out": messages.saturating_sub(printed),
+        "apart_us": if apart.is_empty() { Value::Null } else { json!({
+            "p50": of[0], "p99": of[1], "max": of[2],
+        }) },
+    });
+    (text, json)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure to be rounded")]
@@ -169,6 +175,21 @@ fn distance(micros: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_tells_of_the_time_since_the_last_one_alone() {
+        let mut stats = Stats::new(1);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        (0..100).for_each(|n| stats.message(0, 1, at(n)));
+        assert!(stats.look().0.ends_with("p50 1.0 ms, p99 1.0 ms, max 1.0 ms"));
+        (1..=3).for_each(|n| stats.message(0, 1, at(99 + 100 * n)));
+        let (text, json) = stats.look();
+        assert!(text.contains("p50 100.0 ms"), "{text}");
+        assert!(json["apart_us"]["p50"].as_u64() > Some(99_000), "{json}");
+        assert!(stats.look().1["apart_us"].is_null(), "nothing came");
+        assert!(stats.total().0.contains("p50 1.0 ms"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn counts_and_distances_add_up() {
