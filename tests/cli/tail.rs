@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::io::AsyncBufReadExt as _;
 use tokio::time::timeout;
 use wsmux::test_util::{MockExchange, MockServer, Peer};
 
@@ -193,9 +194,10 @@ async fn a_second_signal_waits_for_nothing() {
     let server = MockServer::start().await.unwrap();
     let mut tail = Running::start(&["tail", "-f", "raw", &server.url(), "x"]);
     let peer = within(server.accept()).await;
-    peer.send_all(std::iter::repeat_n("x".repeat(1000), 1000)).await;
-    tail.line().await;
-    // The output, which stands still, would be given a second, and the summary come after it.
+    // More than a pipe holds, and its start is there: so the output stands still.
+    peer.send("x".repeat(1_000_000)).await;
+    assert!(!within(tail.stdout.fill_buf()).await.unwrap().is_empty());
+    // It would be given a second, and the summary come after it.
     let ended = async {
         loop {
             tail.signal(Signal::INT);
