@@ -107,7 +107,9 @@ async fn a_book_is_the_exchanges_after_each_update_whatever_goes_wrong() {
         let exchange = exchange(seed, DepthFaults::rough()).await;
         let mut items = resync(&exchange, 100);
         let mut kept = Kept::new(exchange.book("btcusdt"));
-        while kept.compared < 600 {
+        // How many gaps the mishaps make is a matter of time: one may fall into another's.
+        while kept.compared < 600 || kept.gaps < 4 {
+            assert!(kept.compared < 6000, "only {} gaps with seed {seed}", kept.gaps);
             match within(items.recv()).await.expect("no end") {
                 Ok(Resynced::Snapshot(depth)) => kept.snapshot(depth),
                 Ok(Resynced::Update(depth)) => {
@@ -121,11 +123,8 @@ async fn a_book_is_the_exchanges_after_each_update_whatever_goes_wrong() {
             }
         }
         assert_eq!(kept.different, 0, "seed {seed}");
-        kept.gaps
     });
-    // At least the sockets that were dropped, in all runs but the luckiest.
-    let gaps = join_all(runs).await;
-    assert!(gaps.iter().sum::<usize>() >= 8, "only {gaps:?} gaps");
+    join_all(runs).await;
 }
 
 #[tokio::test]
