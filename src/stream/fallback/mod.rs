@@ -89,7 +89,7 @@ impl<T: FromMessage> Subscription<T> {
     /// either source, as long as it is [remembered](field@FallbackPolicy::window).
     ///
     /// Notices pass in their place. When the stream is live again, a
-    /// [`Gap::Reconnected`](crate::Gap::Reconnected) says so as always: what came after the last
+    /// [`Gap::Reconnected`] says so as always: what came after the last
     /// poll and before the join may be missing.
     ///
     /// A poll that fails, or takes longer than the policy's timeout, is no item: it is a line at
