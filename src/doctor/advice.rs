@@ -33,7 +33,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         DisconnectReason::Io(kind) => of_io(*kind),
         DisconnectReason::MessageTooLarge => "raise `limits.max_message`, if the feed is right",
         DisconnectReason::ProtocolViolation => {
-            "is it TLS that is spoken there? then write `wss://`; else the server is broken"
+            "is it TLS that is spoken there? then write `wss://`; else it is another port's server"
         }
         DisconnectReason::Switched => "nothing: this program asked for it",
         DisconnectReason::Tls => {

@@ -289,8 +289,8 @@ async fn each_failed_dial_is_one_line_with_host_cause_and_what_follows() {
         assert!(line.starts_with(&start), "{line}");
     }
     let last = format!(
-        "WARN connection closed for good: {host}: gave up after 3 failed attempts (`retry` allows \
-         more), the last: {cause}"
+        "WARN connection closed for good: {host}: gave up after 3 failed attempts \
+         (`Config::retry` sets how many), the last: {cause}"
     );
     assert_eq!(*warnings[2], last);
 }

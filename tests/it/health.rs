@@ -550,7 +550,7 @@ async fn a_diagnosis_prints_findings_and_streams() {
     let _down = manager.subscribe::<Message>("down").unwrap();
     time::sleep(11 * SECOND).await;
     let printed = manager.diagnose().to_string();
-    assert!(printed.starts_with("warn: 1 of 2 streams open on 2 connections"), "{printed}");
+    assert!(printed.starts_with("warn: 1 of 2 streams open, connections: 2"), "{printed}");
     for line in ["warn  stream_down  down    11 s    10 s", "x       open", "down    connecting"] {
         assert!(printed.contains(line), "{line} in\n{printed}");
     }

@@ -39,7 +39,10 @@ pub(super) fn of_handshake(e: Error) -> TransportError {
         }
         // Proxies answer so when what is behind them is down: that can pass, unlike what a
         // WebSocket server says.
-        Error::Protocol(ProtocolError::HttparseError(_) | ProtocolError::WrongHttpVersion)
+        Error::Protocol(ProtocolError::WrongHttpVersion) => {
+            violation("the answer is HTTP/1.0, as old web servers and proxies give")
+        }
+        Error::Protocol(ProtocolError::HttparseError(_))
         | Error::Capacity(_)
         | Error::AttackAttempt
         | Error::HttpFormat(_) => violation(e),

@@ -405,8 +405,8 @@ async fn holes_without_end_make_no_hot_loop_of_fetches() {
         send(&peer, [number..=number]);
         while time::timeout(MS, stream.recv()).await.is_ok() {}
     }
-    // The shortest time between two fetches is 100 ms.
-    assert!((90..=101).contains(&stream.fetches()), "{}", stream.fetches());
+    // The shortest time between two fetches is 1 s.
+    assert!((9..=11).contains(&stream.fetches()), "{}", stream.fetches());
 }
 
 #[tokio::test(start_paused = true)]
