@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use tokio::time::{sleep, timeout};
 use wsmux::test_util::memory::{MemoryServer, Peer};
-use wsmux::{Continuity, Resync, ResyncPolicy, Resynced, StreamError};
+use wsmux::{Continuity, Resync, ResyncPolicy, Resynced, RetryPolicy, StreamError};
 
-use crate::{MS, config, manager_with, settle};
+use crate::{DAY, MS, config, manager_with, settle};
 
 type Book = BTreeMap<u8, u64>;
 
@@ -223,7 +223,9 @@ struct World {
 
 impl World {
     async fn new(program: &Program, rule: Rule, defect: Option<Defect>) -> Self {
-        let (manager, mut server) = manager_with(config().buffer(program.buffer));
+        // However often a program breaks the socket.
+        let config = config().retry(RetryPolicy::forever()).buffer(program.buffer);
+        let (manager, mut server) = manager_with(config);
         let truth = Arc::new(Mutex::new(Truth::default()));
         let calm = Arc::new(Mutex::new(false));
         let mut plans = program.fetches.clone().into_iter().cycle();
@@ -324,15 +326,18 @@ impl World {
 
 /// Runs a program, and tells how many books were compared.
 fn run(program: &Program, rule: Rule, defect: Option<Defect>) -> Result<usize, String> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
+    let all = async {
         let mut world = World::new(program, rule, defect).await;
         for op in &program.ops {
             world.run(op).await?;
         }
         world.catch_up().await?;
         Ok(world.oracle.compared)
-    })
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    // A day is nothing on this clock, and what waits for ever is told.
+    runtime.block_on(async { timeout(DAY, all).await }).map_err(|_| "it stood still")?
 }
 
 /// How many books were compared, or what was wrong with one.
@@ -358,6 +363,17 @@ fn a_book_is_the_servers_at_each_item_whatever_happens() {
         let compared = compare(rule, None).unwrap_or_else(|e| panic!("{rule:?}: {e}"));
         assert!(compared > 128, "{rule:?}: only {compared} books were compared");
     }
+}
+
+#[test]
+fn a_program_of_many_breaks_comes_to_its_end() {
+    let fetches = vec![Fetch { before: 1, back: 0, after: 1, fails: false }];
+    // A fetch goes on only while it is polled.
+    let polls = [Op::Wait(500), Op::Poll(9)];
+    let ops = (0..20).flat_map(|_| polls.iter().cycle().take(10).chain([&Op::Break]).cloned());
+    let ops = ops.collect();
+    let program = Program { buffer: 9, fetches, max_held: 9, ops };
+    assert!(run(&program, Rule::Numbered, None).unwrap() > 10);
 }
 
 #[test]
