@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::alarm::{Clock, after, is_never};
 use super::queue::KeyedQueue;
-use super::source::{Source, Stop};
+use super::source::Source;
 
 /// Keys that are remembered at most where only a period is given.
 const MAX_KEYS: usize = 65_536;
@@ -144,12 +144,7 @@ where
                 ControlFlow::Continue(())
             }
         });
-        match ready!(stop) {
-            Stop::Break(value) => Poll::Ready(Some(Ok(value))),
-            Stop::Notice(notice) => Poll::Ready(Some(Err(notice))),
-            Stop::Ended => Poll::Ready(None),
-            Stop::Idle => Poll::Pending,
-        }
+        ready!(stop).into_poll()
     }
 }
 

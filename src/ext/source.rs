@@ -45,6 +45,18 @@ pub(super) enum Stop<B, E> {
     Notice(E),
 }
 
+impl<T, E> Stop<T, E> {
+    /// What a combinator that holds nothing yields.
+    pub(super) fn into_poll(self) -> Poll<Option<Result<T, E>>> {
+        match self {
+            Self::Break(value) => Poll::Ready(Some(Ok(value))),
+            Self::Ended => Poll::Ready(None),
+            Self::Idle => Poll::Pending,
+            Self::Notice(notice) => Poll::Ready(Some(Err(notice))),
+        }
+    }
+}
+
 impl<St> Source<St> {
     pub(super) fn new(stream: St) -> Self {
         Self { stream, ended: false, taken: 0 }

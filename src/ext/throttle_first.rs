@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::alarm::{Clock, after};
-use super::source::{Source, Stop};
+use super::source::Source;
 
 pin_project! {
     /// Stream of [`WsTryStreamExt::try_throttle_first`](super::WsTryStreamExt::try_throttle_first).
@@ -67,12 +67,7 @@ impl<St: TryStream> Stream for TryThrottleFirst<St> {
                 ControlFlow::Continue(())
             }
         });
-        match ready!(stop) {
-            Stop::Break(value) => Poll::Ready(Some(Ok(value))),
-            Stop::Notice(notice) => Poll::Ready(Some(Err(notice))),
-            Stop::Ended => Poll::Ready(None),
-            Stop::Idle => Poll::Pending,
-        }
+        ready!(stop).into_poll()
     }
 }
 
