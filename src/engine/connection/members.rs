@@ -201,9 +201,6 @@ impl Members {
             let member = &mut self.members[key];
             member.heard_at = now;
             let messages = std::mem::take(&mut member.pending);
-            let bytes = messages.iter().map(Message::len).sum::<usize>();
-            member.topic.count(messages.len(), bytes);
-            self.metrics.recent.messages.add(messages.len() as u64, now);
             member.topic.publish(messages, now, &mut self.woken);
         }
         self.touched = touched;

@@ -108,21 +108,21 @@ impl Topic {
         Some(read(&Entry::last(&batch)?))
     }
 
-    /// Appends messages that arrived together, in order. `woken` is empty before and after.
+    /// Counts messages that arrived together, and appends them in order. `woken` is empty before and
+    /// after.
     pub(crate) fn publish(&self, messages: Vec<Message>, now: Instant, woken: &mut Vec<Waker>) {
+        let count = messages.len() as u64;
+        let bytes = messages.iter().map(Message::len).sum::<usize>();
+        self.metrics.received(count, bytes as u64, self.series.as_deref());
+        self.metrics.recent.messages.add(count, now);
         let evicted = {
             let mut ring = self.ring.lock();
-            let evicted = ring.push(messages, now, &self.settings);
+            let evicted = ring.push(messages, bytes, now, &self.settings);
             ring.take_wakers(woken);
             evicted
         };
         drop(evicted);
         woken.drain(..).for_each(Waker::wake);
-    }
-
-    /// Counts messages that are about to be published.
-    pub(crate) fn count(&self, messages: usize, bytes: usize) {
-        self.metrics.received(messages as u64, bytes as u64, self.series.as_deref());
     }
 
     /// Counts a gap that somebody is told of.

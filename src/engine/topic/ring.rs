@@ -157,14 +157,15 @@ impl Ring {
         self.facts.joined_at.is_none().then_some(since)
     }
 
-    /// Appends a batch, and returns what fell out of the ring, to be dropped without the lock.
+    /// Appends a batch of so many bytes, and returns what fell out of the ring, to be dropped without
+    /// the lock.
     pub(super) fn push(
         &mut self,
         messages: Vec<Message>,
+        bytes: usize,
         now: Instant,
         settings: &StreamConfig,
     ) -> Evicted {
-        let bytes: usize = messages.iter().map(Message::len).sum();
         let batch = Batch::new(self.next, messages, now);
         self.facts.messages += batch.messages.len() as u64;
         self.facts.bytes += bytes as u64;
