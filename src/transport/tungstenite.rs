@@ -32,8 +32,9 @@ pub use self::socket::TungsteniteSocket;
 pub(crate) use self::stream::Stream;
 
 /// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
-/// never reads could grow the buffer without end.
-const MAX_BACKLOG: usize = 16 << 20;
+/// never reads could grow the buffer without end. A frame of 16 MiB fits with its head and, since
+/// they wait in the same place, a few pongs.
+const MAX_BACKLOG: usize = (16 << 20) + (1 << 10);
 
 /// The default [`Transport`], built on tokio, rustls and tungstenite.
 ///

@@ -329,6 +329,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frame_of_16_mib_can_be_sent_though_a_pong_waits() {
+        let (mut socket, mut tcp) = opened(&Tungstenite::new(), &frame(0x89, &[b'p'; 125])).await;
+        assert_eq!(read(&mut socket, 1).await.unwrap().len(), 1);
+        socket.start_send(Frame::Data(vec![0; 16 << 20].into())).unwrap();
+        let server = async {
+            let mut data = vec![0; 14 + (16 << 20)];
+            tcp.read_exact(&mut data).await.unwrap();
+            assert_eq!(sent(&mut tcp).await.unwrap().0, 0x8a);
+        };
+        tokio::join!(flush(&mut socket), server);
+    }
+
+    #[tokio::test]
     async fn pings_are_handed_out_and_answered() {
         let (mut socket, mut tcp) = opened(&Tungstenite::new(), &frame(0x89, b"1")).await;
         assert_eq!(read(&mut socket, 1).await.unwrap(), [Frame::Ping("1".into())]);
