@@ -97,7 +97,7 @@ fn wrong(message: Message) -> Message {
 #[tokio::test]
 async fn autobahn_examines_a_client() {
     let Ok(url) = env::var(URL) else {
-        return crate::skipped("autobahn", "is run by scripts/autobahn");
+        return crate::skipped("is run by scripts/autobahn");
     };
     let agent = env::var(AGENT).unwrap_or_else(|_| "wsmux".to_owned());
     let examined = Examined { agent, url };
