@@ -82,7 +82,7 @@ pub use observe::{
     FindingKind, Health, HealthChange, HealthStatus, Lately, Latency, ManagerMetrics, Overall,
     Severity, Status, StreamCounts, StreamInfo, StreamStates, Thresholds,
 };
-pub use protocol::DisconnectReason;
+pub use protocol::{DisconnectReason, ProxyFault};
 pub use stream::{
     Continuity, Events, FallbackPolicy, LatencyBy, Lease, OnClose, Resync, ResyncPolicy, Resynced,
     Sourced, StatusStream, Streams, Subscription, Values, WithFallback,

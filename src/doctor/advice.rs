@@ -3,7 +3,7 @@
 use std::io;
 
 use super::report::{Attempt, AttemptEnd, Finding, Step, StepKind};
-use crate::protocol::DisconnectReason;
+use crate::protocol::{DisconnectReason, ProxyFault};
 use crate::transport::certificate::CertificateFault;
 
 /// What to do about a connection that failed or was lost for `reason`: one line.
@@ -17,7 +17,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
             "look the code up in the server's documentation: many say by it what they refuse"
         }
         DisconnectReason::ConnectTimeout => {
-            "does a firewall swallow the packets, or is a proxy needed? none is spoken here"
+            "does a firewall swallow the packets? where a proxy is needed, name it in HTTPS_PROXY"
         }
         DisconnectReason::Dns => "check how the host is spelt, and that this machine has a network",
         DisconnectReason::Ended => {
@@ -35,6 +35,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         DisconnectReason::ProtocolViolation => {
             "is it TLS that is spoken there? then write `wss://`; else it is another port's server"
         }
+        DisconnectReason::Proxy(fault) => of_proxy(*fault),
         DisconnectReason::Switched => "nothing: this program asked for it",
         DisconnectReason::Tls => {
             "is it TLS that is spoken there? write `ws://` if not, or check the port"
@@ -44,6 +45,30 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         | DisconnectReason::Protocol
         | DisconnectReason::StreamEnded => "check the stream's name in the server's documentation",
         DisconnectReason::WriteTimeout => "the server takes nothing any more: it hangs",
+    }
+}
+
+fn of_proxy(fault: ProxyFault) -> &'static str {
+    match fault {
+        ProxyFault::Certificate => {
+            "have the proxy's certificate mended, or trust its root (`Tls::add_root_pem`, `--ca`)"
+        }
+        ProxyFault::Credentials => {
+            "write them in the proxy's URL: `http://user:password@host:port`"
+        }
+        ProxyFault::Reply { code: 2 } | ProxyFault::Status { status: 400..=499 } => {
+            "the proxy forbids it: have the server allowed, or name it in NO_PROXY"
+        }
+        ProxyFault::Reply { .. } | ProxyFault::Status { status: 500..=599 } => {
+            "the proxy does not reach the server: is it up, and its host and port spelt right?"
+        }
+        ProxyFault::Settings => "mend or unset the variable, or name the server in NO_PROXY",
+        ProxyFault::Status { .. } | ProxyFault::Violation => {
+            "is a proxy there, and one of that scheme? check its URL"
+        }
+        ProxyFault::Unreachable => {
+            "check the proxy's host and port, and whether it is up; without it, set NO_PROXY"
+        }
     }
 }
 

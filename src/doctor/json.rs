@@ -58,6 +58,7 @@ fn details(finding: &Finding) -> Value {
             "finding": "message", "binary": binary, "bytes": len,
         }),
         Finding::NoDate => json!({ "finding": "no_date" }),
+        Finding::NoProxy => json!({ "finding": "no_proxy" }),
         Finding::NoPong { messages, pings } => json!({
             "finding": "no_pong", "messages": messages, "server_pings": pings,
         }),
@@ -78,6 +79,9 @@ fn details(finding: &Finding) -> Value {
             "names": names,
             "not_after": not_after.map(unix),
             "days_left": valid_for.map(|left| left.as_secs() / (24 * 3600)),
+        }),
+        Finding::Tunnelled { proxy, resolves } => json!({
+            "finding": "tunnelled", "proxy": proxy, "proxy_resolves": resolves,
         }),
         Finding::Unanswered { error } => json!({
             "finding": "unanswered", "reason": error.as_ref().map(|e| e.reason().label()),

@@ -1,7 +1,7 @@
 //! Why a stream does not come, or comes badly: one dial, taken apart.
 //!
 //! [`doctor`](fn@doctor) opens one socket as a [`WsManager`](crate::WsManager) would, by the same
-//! code, and looks at each step on the way: DNS, TCP, TLS, the handshake, the first message, ping
+//! code, and looks at each step on the way: DNS, TCP, a proxy, TLS, the handshake, the first message, ping
 //! and pong, the server's clock, the closing. What comes of it is a [`Diagnosis`]: data for a
 //! program, and text for a person.
 //!

@@ -19,7 +19,7 @@ use crate::name::StreamName;
 use crate::protocol::{DisconnectReason, Request, Response, printable};
 use crate::transport::certificate::CertificateFault;
 use crate::transport::dial::{connect, resolve};
-use crate::transport::{Stream, TransportError, TungsteniteSocket, handshake};
+use crate::transport::{Proxy, Stream, TransportError, TungsteniteSocket, handshake};
 
 /// Longest text of a header that is shown, in letters.
 const MAX_SHOWN: usize = 100;
@@ -49,15 +49,24 @@ impl Examination {
 
     async fn reach(&mut self) -> Option<TungsteniteSocket> {
         self.options.transport.prepare(self.request.url()).await;
-        let addresses = self.resolve().await?;
-        let tcp = self.connect(addresses).await?;
-        let stream = self.secure(tcp).await?;
+        let proxy = match self.options.transport.proxy_for(self.request.url()) {
+            Ok(proxy) => proxy.cloned(),
+            Err(e) => return self.failed(StepKind::Proxy, Instant::now(), e),
+        };
+        let addresses = self.resolve(proxy.as_ref()).await?;
+        let tcp = self.connect(addresses, proxy.as_ref()).await?;
+        let stream = self.tunnel(tcp, proxy.as_ref()).await?;
+        let stream = self.secure(stream).await?;
         self.upgrade(stream).await
     }
 
-    async fn resolve(&mut self) -> Option<Vec<SocketAddr>> {
+    async fn resolve(&mut self, proxy: Option<&Proxy>) -> Option<Vec<SocketAddr>> {
         let (started, url) = (Instant::now(), self.request.url());
-        match self.in_time(resolve(url.host(), url.port())).await {
+        let (host, port) = match proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (url.host(), url.port()),
+        };
+        match self.in_time(by_way_of(proxy, resolve(host, port))).await {
             Ok(addresses) => {
                 let finding = Finding::Resolved { addresses: addresses.clone() };
                 self.passed(StepKind::Dns, started, finding);
@@ -67,10 +76,14 @@ impl Examination {
         }
     }
 
-    async fn connect(&mut self, addresses: Vec<SocketAddr>) -> Option<TcpStream> {
+    async fn connect(
+        &mut self,
+        addresses: Vec<SocketAddr>,
+        proxy: Option<&Proxy>,
+    ) -> Option<TcpStream> {
         let (started, race) = (Instant::now(), Race::new(&addresses));
         let dialled = connect(addresses, |address| race.run(address));
-        let result = self.in_time(dialled).await;
+        let result = self.in_time(by_way_of(proxy, dialled)).await;
         let attempts = race.attempts();
         match result {
             Ok(tcp) => {
@@ -88,7 +101,24 @@ impl Examination {
         }
     }
 
-    async fn secure(&mut self, tcp: TcpStream) -> Option<Stream> {
+    async fn tunnel(&mut self, tcp: TcpStream, proxy: Option<&Proxy>) -> Option<Stream> {
+        let (kind, started) = (StepKind::Proxy, Instant::now());
+        let Some(proxy) = proxy else {
+            self.step(kind, Outcome::NotApplicable, None, Finding::NoProxy);
+            return Some(Stream::Plain(tcp));
+        };
+        let tunnel = self.options.transport.tunnel(proxy, tcp, self.request.url());
+        match self.in_time(tunnel).await {
+            Ok(stream) => {
+                let (proxy, resolves) = (proxy.to_string(), proxy.resolves());
+                self.passed(kind, started, Finding::Tunnelled { proxy, resolves });
+                Some(stream)
+            }
+            Err(e) => self.failed(kind, started, e),
+        }
+    }
+
+    async fn secure(&mut self, tcp: Stream) -> Option<Stream> {
         let (started, url) = (Instant::now(), self.request.url());
         let secured = self.in_time(self.options.transport.secure(url, tcp)).await;
         match secured {
@@ -178,6 +208,17 @@ impl Examination {
     ) {
         self.steps.push(Step { finding, kind, outcome, took });
     }
+}
+
+/// `step`, whose failure is that of the proxy, where there is one.
+async fn by_way_of<T>(
+    proxy: Option<&Proxy>,
+    step: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    step.await.map_err(|e| match proxy {
+        Some(proxy) => proxy.unreachable(e),
+        None => e,
+    })
 }
 
 fn not_reached(kind: StepKind) -> Step {

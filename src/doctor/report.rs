@@ -68,10 +68,12 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum StepKind {
-    /// The host's name is resolved.
+    /// The host's name is resolved: that of the proxy, where there is one.
     Dns,
     /// One of its addresses is connected to.
     Tcp,
+    /// The proxy lets us through to the server.
+    Proxy,
     /// The connection is encrypted, and the server shows who it is.
     Tls,
     /// The server makes a WebSocket of it.
@@ -88,9 +90,10 @@ pub enum StepKind {
 
 impl StepKind {
     /// All of them, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Dns,
         Self::Tcp,
+        Self::Proxy,
         Self::Tls,
         Self::Handshake,
         Self::FirstMessage,
@@ -105,6 +108,7 @@ impl StepKind {
         match self {
             Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Handshake => "handshake",
             Self::FirstMessage => "first_message",
@@ -183,6 +187,8 @@ pub enum Finding {
     },
     /// [`Clock`](StepKind::Clock): the server does not say what time it is.
     NoDate,
+    /// [`Proxy`](StepKind::Proxy): there is none on the way.
+    NoProxy,
     /// [`Heartbeat`](StepKind::Heartbeat): no answer to our ping.
     NoPong {
         /// Messages that came meanwhile.
@@ -223,6 +229,13 @@ pub enum Finding {
         valid_for: Option<Duration>,
         /// `1.2` or `1.3`.
         version: Option<&'static str>,
+    },
+    /// [`Proxy`](StepKind::Proxy): it leads to the server.
+    Tunnelled {
+        /// Scheme, host and port, and the environment's variable that named it.
+        proxy: String,
+        /// Whether the proxy resolves the server's name; else this machine did.
+        resolves: bool,
     },
     /// [`Teardown`](StepKind::Teardown): the server did not answer our close frame.
     Unanswered {

@@ -33,7 +33,9 @@ impl Diagnosis {
             };
         };
         match failed.kind {
-            StepKind::Dns | StepKind::Tcp | StepKind::Tls => "The server cannot be reached.",
+            StepKind::Dns | StepKind::Tcp | StepKind::Proxy | StepKind::Tls => {
+                "The server cannot be reached."
+            }
             StepKind::Handshake if failed.is_silence() => {
                 "Something takes the connection, and does not answer as a WebSocket server."
             }
@@ -71,6 +73,7 @@ impl fmt::Display for StepKind {
         f.pad(match self {
             Self::Dns => "DNS",
             Self::Tcp => "TCP",
+            Self::Proxy => "proxy",
             Self::Tls => "TLS",
             Self::Handshake => "handshake",
             Self::FirstMessage => "first message",
@@ -115,6 +118,7 @@ impl fmt::Display for Finding {
                 count(*messages, "message"),
                 count(*pings, "ping")
             ),
+            Self::NoProxy => f.write_str("none on the way"),
             Self::NotReached => f.write_str("not reached"),
             Self::Plain => f.write_str("none: everybody on the way can read along"),
             Self::Pong { messages, pings } => write!(
@@ -129,6 +133,10 @@ impl fmt::Display for Finding {
                 list(f, addresses)
             }
             Self::Secured { .. } => self.secured(f),
+            Self::Tunnelled { proxy, resolves } => {
+                let by = if *resolves { "the proxy" } else { "this machine" };
+                write!(f, "{proxy} leads to the server, whose name {by} resolved")
+            }
             Self::Unanswered { error: None } => {
                 f.write_str("our close frame was not answered in time")
             }

@@ -64,6 +64,8 @@ pub enum DisconnectReason {
     Protocol,
     /// What came was no WebSocket: invalid frames, or text that is not UTF-8.
     ProtocolViolation,
+    /// There is no way through the proxy.
+    Proxy(ProxyFault),
     /// The server ended this stream, and left the socket open.
     StreamEnded,
     /// A [`Switch`](crate::compat::Switch) took the stream to its other source, and could not tell
@@ -103,6 +105,7 @@ impl DisconnectReason {
             Self::MessageTooLarge => "message_too_large",
             Self::Protocol => "protocol",
             Self::ProtocolViolation => "protocol_violation",
+            Self::Proxy(_) => "proxy",
             Self::StreamEnded => "stream_ended",
             Self::Switched => "switched",
             Self::Tls => "tls",
@@ -132,6 +135,7 @@ impl fmt::Display for DisconnectReason {
             Self::MessageTooLarge => f.write_str("a message was larger than the limit"),
             Self::Protocol => f.write_str("the protocol gave the connection up"),
             Self::ProtocolViolation => f.write_str("the server broke the WebSocket protocol"),
+            Self::Proxy(_) => f.write_str("no way through the proxy"),
             Self::StreamEnded => f.write_str("the server ended the stream"),
             Self::Switched => f.write_str("switched to the other source"),
             Self::Tls => f.write_str("TLS could not be set up"),
@@ -140,13 +144,40 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
+/// Why there is no way through a proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// The certificate of an `https://` proxy is not valid.
+    Certificate,
+    /// It wants a user name and password, or others: HTTP 407, or SOCKS5's word for it.
+    Credentials,
+    /// A SOCKS5 proxy's word (RFC 1928 §6).
+    Reply {
+        /// The code.
+        code: u8,
+    },
+    /// The settings name a proxy that cannot be used: a variable's value that cannot be read.
+    Settings,
+    /// An HTTP proxy's word.
+    Status {
+        /// The status; never 407.
+        status: u16,
+    },
+    /// There is no connection to it, or it ended.
+    Unreachable,
+    /// What it said is not what a proxy says.
+    Violation,
+}
+
 /// A failure, as [`Protocol::classify`](super::Protocol::classify) sees it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Failure<'a> {
     /// What happened.
     pub reason: &'a DisconnectReason,
-    /// The server's answer, where it refused the handshake.
+    /// The server's answer, where it refused the handshake, or the proxy's, where it is one of HTTP
+    /// and refused the tunnel.
     pub response: Option<&'a Response>,
 }
 
@@ -163,11 +194,13 @@ impl<'a> Failure<'a> {
 /// | failure | the engine's verdict |
 /// |---|---|
 /// | refused, reset, timeouts, DNS, TLS, HTTP 408, 425, 5xx, other close codes | [`Retry`](Self::Retry) |
+/// | a proxy that cannot be reached, or answers with HTTP 408, 425, 429, 5xx or with SOCKS5's 1, 3–6 or an unknown code | `Retry` |
+/// | a proxy that wants other credentials or has a bad certificate, other HTTP status, SOCKS5's 2, 7, 8; a proxy's settings that cannot be read | `Fatal` |
 /// | close 1008 | `RetryAfter` 5 s |
 /// | close 1012, 1013 | `RetryAfter` 5 s |
 /// | `Retry-After` with any status that is retried | `RetryAfter` that, at most 10 min |
 /// | HTTP 429, 418 | `RetryAfter` that or the policy's longest delay, at most 10 min, for the whole host |
-/// | close 1002, 1003, 1007, 1009, 1010, invalid frames | `Retry`; the third in a row [`Fatal`](Self::Fatal) |
+/// | close 1002, 1003, 1007, 1009, 1010, invalid frames, an answer that is no proxy's | `Retry`; the third in a row [`Fatal`](Self::Fatal) |
 /// | a message above the limit | `Retry`; the second in a row `Fatal` |
 /// | HTTP 401, 403, close 4401, 4403 | [`NewToken`](Self::NewToken) |
 /// | other HTTP status, certificate, wrong handshake, close 3500–3999, 4500–4999 | `Fatal` |

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::name::{InvalidName, StreamName};
 
 pub use direct::Direct;
-pub use failure::{DisconnectReason, Failure, Verdict};
+pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;

@@ -6,12 +6,14 @@
 
 pub(crate) mod certificate;
 pub(crate) mod dial;
+mod proxy;
 mod socket;
+mod stream;
 #[cfg(feature = "rustls")]
 mod tls;
 mod tungstenite;
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -24,9 +26,11 @@ use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use crate::message::{Message, Text};
 use crate::protocol::{DisconnectReason, Request, Response, printable};
 
+pub use self::proxy::{Proxy, ProxyError};
+pub(crate) use self::stream::Stream;
 #[cfg(feature = "rustls")]
 pub use self::tls::{Tls, TlsError};
-pub(crate) use self::tungstenite::{Stream, handshake};
+pub(crate) use self::tungstenite::handshake;
 pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
 
@@ -219,11 +223,23 @@ pub(crate) trait DynTransport: Send + Sync {
     fn is_network(&self) -> bool {
         false
     }
+
+    /// What `request` goes through, as far as it is known: for who waited for it in vain.
+    fn way(&self, request: &Request) -> Option<String> {
+        let _ = request;
+        None
+    }
 }
 
 impl<T: Transport> DynTransport for T {
     fn is_network(&self) -> bool {
         TypeId::of::<T>() == TypeId::of::<Tungstenite>()
+    }
+
+    fn way(&self, request: &Request) -> Option<String> {
+        let known = (self as &dyn Any).downcast_ref::<Tungstenite>()?;
+        let proxy = known.proxy_for(request.url()).ok().flatten()?;
+        Some(format!("the way is through {proxy}"))
     }
 
     fn connect<'a>(

@@ -11,7 +11,6 @@ use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
@@ -19,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::TransportError;
 use super::dial::unbracketed;
+use super::stream::Stream;
 use crate::protocol::DisconnectReason;
 
 /// Sessions kept for resumption: a reconnect storm of as many sockets saves a round trip each.
@@ -103,13 +103,21 @@ impl Tls {
     pub(super) async fn connect(
         &self,
         host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, TransportError> {
+        stream: Stream,
+    ) -> Result<TlsStream<Stream>, TransportError> {
         let name = ServerName::try_from(unbracketed(host).to_owned())
             // No certificate is valid for what is neither a DNS name nor an IP address.
             .map_err(|e| TransportError::new(DisconnectReason::Certificate).with_source(e))?;
         let config = self.config().await?;
         TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(failure)
+    }
+
+    /// The same without the client's certificate, which is the server's business alone.
+    pub(super) fn anonymous(&self) -> Self {
+        match self.client {
+            Some(_) => Self { built: Arc::default(), client: None, ..self.clone() },
+            None => self.clone(),
+        }
     }
 
     /// The settings as rustls wants them. Loads the roots, the first time.
@@ -268,7 +276,7 @@ pub(super) mod tests {
     use rustls::server::WebPkiClientVerifier;
     use rustls::server::danger::ClientCertVerifier;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::{TlsAcceptor, server};
 
     use super::*;
@@ -342,13 +350,14 @@ pub(super) mod tests {
         }
     }
 
-    type Ends =
-        (Result<TlsStream<TcpStream>, TransportError>, Option<server::TlsStream<TcpStream>>);
+    type Ends = (Result<TlsStream<Stream>, TransportError>, Option<server::TlsStream<TcpStream>>);
 
     async fn connected(tls: &Tls, host: &str, server: &TlsAcceptor) -> Ends {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let client = async { tls.connect(host, TcpStream::connect(address).await.unwrap()).await };
+        let client = async {
+            tls.connect(host, Stream::Plain(TcpStream::connect(address).await.unwrap())).await
+        };
         let server = async { server.accept(listener.accept().await.unwrap().0).await.ok() };
         tokio::join!(client, server)
     }
@@ -414,7 +423,11 @@ pub(super) mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut tcp = listener.accept().await.unwrap().0;
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-        let e = Authority::new().trusted().connect("localhost", client).await.unwrap_err();
+        let e = Authority::new()
+            .trusted()
+            .connect("localhost", Stream::Plain(client))
+            .await
+            .unwrap_err();
         assert_eq!(*e.reason(), DisconnectReason::Tls);
     }
 
@@ -424,7 +437,11 @@ pub(super) mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut tcp = listener.accept().await.unwrap().0;
         tcp.shutdown().await.unwrap();
-        let e = Authority::new().trusted().connect("localhost", client).await.unwrap_err();
+        let e = Authority::new()
+            .trusted()
+            .connect("localhost", Stream::Plain(client))
+            .await
+            .unwrap_err();
         assert_eq!(*e.reason(), DisconnectReason::Io(io::ErrorKind::UnexpectedEof));
     }
 

@@ -7,7 +7,6 @@
 mod failure;
 mod head;
 mod socket;
-mod stream;
 #[cfg(test)]
 mod testing;
 
@@ -23,13 +22,14 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use self::head::Head;
 use super::dial::dial;
+use super::proxy::{Environment, Proxy, Route};
+use super::stream::Stream;
 #[cfg(feature = "rustls")]
 use super::tls::Tls;
 use super::{Transport, TransportError};
 use crate::protocol::{Request, Response, Url};
 
 pub use self::socket::TungsteniteSocket;
-pub(crate) use self::stream::Stream;
 
 /// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
 /// never reads could grow the buffer without end. A frame of 16 MiB fits with its head and, since
@@ -40,23 +40,40 @@ const MAX_BACKLOG: usize = (16 << 20) + (1 << 10);
 ///
 /// Frames of more than 16 MiB cannot be sent. No extension is spoken, compression included.
 ///
+/// # Proxies
+///
+/// By default sockets go through the proxy that the environment names, as those of curl do:
+///
+/// - `https_proxy` or `HTTPS_PROXY` for `wss://`, `http_proxy` or `HTTP_PROXY` for `ws://`,
+///   `all_proxy` or `ALL_PROXY` for both; the lower-case name goes first, and an empty value is
+///   none. A CGI program's `HTTP_PROXY` is refused.
+/// - What `no_proxy` or `NO_PROXY` names, in the form of [`Proxy::bypass`], is dialled directly; and
+///   so is this machine: `localhost` and addresses like 127.0.0.1.
+///
+/// There is no other direct connection: a value that cannot be read and a proxy that opens no tunnel
+/// are errors, [`DisconnectReason::Proxy`](crate::DisconnectReason). [`proxy`](Self::proxy) and
+/// [`no_proxy`](Self::no_proxy) say it in the program instead.
+///
 /// A `wss://` URL without the feature `rustls` fails for good, with
 /// [`DisconnectReason::Handshake`](crate::DisconnectReason).
 #[derive(Clone, Debug)]
 pub struct Tungstenite {
     max_message: usize,
     read_buffer: usize,
+    route: Route,
     #[cfg(feature = "rustls")]
     tls: Tls,
 }
 
 impl Tungstenite {
-    /// The defaults.
+    /// The defaults. Reads the environment's variables for proxies: what they are later is not
+    /// noticed.
     #[must_use]
     pub fn new() -> Self {
         Self {
             max_message: 16 << 20,
             read_buffer: 16 << 10,
+            route: Route::Environment(Environment::of_process()),
             #[cfg(feature = "rustls")]
             tls: Tls::new(),
         }
@@ -76,6 +93,21 @@ impl Tungstenite {
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes;
+        self
+    }
+
+    /// Goes through `proxy`, but for the hosts that it [leaves out](Proxy::bypass), instead of what
+    /// the environment says.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.route = Route::Proxy(proxy);
+        self
+    }
+
+    /// Goes through no proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.route = Route::Direct;
         self
     }
 
@@ -107,17 +139,35 @@ impl Tungstenite {
         let _ = url;
     }
 
-    /// What the WebSocket to `url` travels on: `tcp`, with TLS if the scheme asks for it.
-    pub(crate) async fn secure(&self, url: &Url, tcp: TcpStream) -> Result<Stream, TransportError> {
+    /// The proxy on the way to `url`.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Result<Option<&Proxy>, TransportError> {
+        self.route.proxy(url)
+    }
+
+    /// Has `tcp`, which leads to `proxy`, lead to `url`'s host.
+    pub(crate) async fn tunnel(
+        &self,
+        proxy: &Proxy,
+        tcp: TcpStream,
+        url: &Url,
+    ) -> Result<Stream, TransportError> {
+        #[cfg(feature = "rustls")]
+        return proxy.tunnel(tcp, url, &self.tls).await;
+        #[cfg(not(feature = "rustls"))]
+        proxy.tunnel(tcp, url, ()).await
+    }
+
+    /// What the WebSocket to `url` travels on: `stream`, with TLS if the scheme asks for it.
+    pub(crate) async fn secure(&self, url: &Url, stream: Stream) -> Result<Stream, TransportError> {
         #[cfg(not(feature = "rustls"))]
         if url.is_secure() {
             return Err(failure::no_tls());
         }
         #[cfg(feature = "rustls")]
         if url.is_secure() {
-            return Ok(Stream::Tls(Box::new(self.tls.connect(url.host(), tcp).await?)));
+            return Ok(Stream::Tls(Box::new(self.tls.connect(url.host(), stream).await?)));
         }
-        Ok(Stream::Plain(tcp))
+        Ok(stream)
     }
 
     /// Says `handshake` on `stream`.
@@ -159,8 +209,11 @@ impl Transport for Tungstenite {
         if url.is_secure() {
             return Err(failure::no_tls());
         }
-        let tcp = dial(url.host(), url.port()).await?;
-        self.upgrade(handshake, self.secure(url, tcp).await?).await
+        let stream = match self.proxy_for(url)? {
+            Some(proxy) => self.tunnel(proxy, proxy.dial().await?, url).await?,
+            None => Stream::Plain(dial(url.host(), url.port()).await?),
+        };
+        self.upgrade(handshake, self.secure(url, stream).await?).await
     }
 }
 

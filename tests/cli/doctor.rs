@@ -18,7 +18,7 @@ async fn a_stream_that_is_well_passes_with_0() {
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""));
     let text = ran.text();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 1 + 8 + 1, "{text}");
+    assert_eq!(lines.len(), 1 + 9 + 1, "{text}");
     assert_eq!(*lines.last().unwrap(), "All is well.");
     assert!(lines[1].starts_with("ok    DNS"), "{text}");
 
@@ -26,7 +26,7 @@ async fn a_stream_that_is_well_passes_with_0() {
     let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(json["outcome"], "passed");
     assert_eq!(outcomes(&json)[..2], ["passed", "passed"]);
-    assert!(json["steps"][3]["took_ms"].is_f64(), "{json}");
+    assert!(json["steps"][4]["took_ms"].is_f64(), "{json}");
     within(exchange.server().until_sockets(0)).await;
 }
 
@@ -51,7 +51,7 @@ async fn each_failure_has_its_step_its_code_and_its_advice() {
     let ran = run(&["doctor", &server.url(), "x", "--json"]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!(outcomes(&json)[4..6], ["failed", "not_reached"]);
+    assert_eq!(outcomes(&json)[5..7], ["failed", "not_reached"]);
 }
 
 #[tokio::test]

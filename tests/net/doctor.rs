@@ -32,7 +32,7 @@ async fn examined(base: &str, options: DoctorOptions) -> Diagnosis {
         assert_eq!(step.took.is_some(), done && step.kind != StepKind::Clock, "{diagnosis}");
     }
     let json = serde_json::to_value(&diagnosis).unwrap();
-    assert_eq!(json["steps"].as_array().unwrap().len(), 8);
+    assert_eq!(json["steps"].as_array().unwrap().len(), 9);
     diagnosis
 }
 

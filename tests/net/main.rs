@@ -8,6 +8,7 @@ mod exchange;
 mod faults;
 mod hostile_names;
 mod order_book;
+mod proxy;
 mod secrets;
 mod sockets;
 mod tls;

@@ -21,21 +21,21 @@ use crate::{MS, Net, PATH, builder, config, within};
 
 /// What is shown, by us or by those who print what we hand out.
 #[derive(Clone, Default)]
-struct Shown(Arc<Mutex<String>>);
+pub(crate) struct Shown(Arc<Mutex<String>>);
 
 impl Shown {
-    fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let mut shown = self.0.lock().unwrap();
         shown.push_str(text);
         shown.push('\n');
     }
 
-    fn print(&self, what: &impl fmt::Debug) {
+    pub(crate) fn print(&self, what: &impl fmt::Debug) {
         self.line(&format!("{what:?}"));
         self.line(&format!("{what:#?}"));
     }
 
-    fn error(&self, e: &dyn Error) {
+    pub(crate) fn error(&self, e: &dyn Error) {
         let mut next = Some(e);
         while let Some(e) = next {
             self.line(&e.to_string());
@@ -44,7 +44,7 @@ impl Shown {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.lock().unwrap().clone()
     }
 }
@@ -85,7 +85,7 @@ impl<S: tracing::Subscriber> Layer<S> for Logged {
 }
 
 /// Logs of this thread, at every level.
-fn logged(shown: &Shown) -> DefaultGuard {
+pub(crate) fn logged(shown: &Shown) -> DefaultGuard {
     let subscriber = tracing_subscriber::registry().with(Logged(shown.clone()));
     tracing::subscriber::set_default(subscriber)
 }

@@ -25,7 +25,7 @@ Exit codes:
   1  a stream that had been open was lost for good; doctor: the WebSocket opens
      and does not last
   2  the command line makes no sense
-  3  no connection: DNS, TCP, TLS, or no answer in time
+  3  no connection: DNS, TCP, a proxy, TLS, or no answer in time
   4  the server refuses: an HTTP status, or it is no WebSocket server
   5  doctor: the stream works, with something worth a look";
 
@@ -111,6 +111,12 @@ pub(crate) struct Target {
     /// Trust the certificates in this PEM file as roots too.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+
+    /// Go through this proxy, such as `socks5h://user:password@host:port`, or through `none`,
+    /// whatever HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say. A password is better kept in
+    /// these.
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
 }
 
 /// Print the messages of streams as they come.

@@ -37,9 +37,13 @@ pub(crate) async fn run(args: Doctor) -> Result<Exit, Failure> {
 
 fn exit(diagnosis: &Diagnosis) -> Exit {
     match (diagnosis.failed(), diagnosis.outcome()) {
-        (Some(Step { kind: StepKind::Dns | StepKind::Tcp | StepKind::Tls, .. }), _) => {
-            Exit::Unreachable
-        }
+        (
+            Some(Step {
+                kind: StepKind::Dns | StepKind::Tcp | StepKind::Proxy | StepKind::Tls,
+                ..
+            }),
+            _,
+        ) => Exit::Unreachable,
         (
             Some(Step {
                 kind: StepKind::Handshake, finding: Finding::Failed { error, .. }, ..

@@ -4,7 +4,7 @@ use std::fs;
 
 use http::{HeaderName, HeaderValue};
 use wsmux::protocol::{Dial, DialError, Direct, Lane, Protocol, Request, Session};
-use wsmux::transport::{Tls, Tungstenite};
+use wsmux::transport::{Proxy, Tls, Tungstenite};
 use wsmux::{InvalidName, StreamName};
 
 use crate::args::Target;
@@ -61,12 +61,20 @@ fn wrong(why: &'static str) -> Failure {
 
 /// What opens sockets; messages are limited as by default.
 pub(crate) fn transport(target: &Target) -> Result<Tungstenite, Failure> {
-    let Some(file) = &target.ca else { return Ok(Tungstenite::new()) };
+    let transport = match target.proxy.as_deref() {
+        None => Tungstenite::new(),
+        Some("none") => Tungstenite::new().no_proxy(),
+        Some(url) => Tungstenite::new().proxy(
+            // Without what was given: it may hold a password.
+            Proxy::new(url).map_err(|e| Failure::usage("--proxy: no proxy").cause(&e))?,
+        ),
+    };
+    let Some(file) = &target.ca else { return Ok(transport) };
     let shown = file.display();
     let pem = fs::read(file)
         .map_err(|e| Failure::usage(format!("--ca: cannot read {shown}")).cause(&e))?;
     let tls = Tls::new()
         .add_root_pem(&pem)
         .map_err(|e| Failure::usage(format!("--ca: {shown} is of no use")).cause(&e))?;
-    Ok(Tungstenite::new().tls(tls))
+    Ok(transport.tls(tls))
 }

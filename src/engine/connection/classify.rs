@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, RETRY_AFTER};
 
-use crate::protocol::{DisconnectReason, Failure, Verdict};
+use crate::protocol::{DisconnectReason, Failure, ProxyFault, Verdict};
 
 /// The shortest wait for a server that restarts or is overloaded (1012 and 1013 of IANA's registry
 /// of close codes; for 1012, the registration asks clients to wait 5 to 30 s at random), or that
@@ -82,6 +82,7 @@ impl Classifier {
         let kind = match reason {
             DisconnectReason::MessageTooLarge => Suspicious::TooLarge,
             DisconnectReason::ProtocolViolation
+            | DisconnectReason::Proxy(ProxyFault::Violation)
             | DisconnectReason::Closed { code: Some(1002 | 1003 | 1007 | 1009 | 1010), .. } => {
                 Suspicious::Violation
             }
@@ -113,7 +114,24 @@ fn default_verdict(reason: &DisconnectReason) -> Verdict {
             408 | 418 | 425 | 429 | 500..=599 => Verdict::Retry,
             _ => Verdict::Fatal,
         },
+        DisconnectReason::Proxy(fault) => of_proxy(*fault),
         _ => Verdict::Retry,
+    }
+}
+
+/// What is the network's or a server's may pass; what the proxy was told to do, and how we were told
+/// to speak to it, does not.
+fn of_proxy(fault: ProxyFault) -> Verdict {
+    match fault {
+        ProxyFault::Certificate
+        | ProxyFault::Credentials
+        | ProxyFault::Reply { code: 2 | 7 | 8 }
+        | ProxyFault::Settings => Verdict::Fatal,
+        ProxyFault::Status { status: 408 | 425 | 429 | 500..=599 } => Verdict::Retry,
+        ProxyFault::Status { .. } => Verdict::Fatal,
+        ProxyFault::Reply { .. } | ProxyFault::Unreachable | ProxyFault::Violation => {
+            Verdict::Retry
+        }
     }
 }
 
@@ -195,6 +213,36 @@ mod tests {
         for status in [200, 204, 301, 302, 307, 308, 400, 404, 410, 426, 451] {
             assert_eq!(judge_status(status, Some("5")), Judgement::Fatal, "{status}");
         }
+    }
+
+    #[test]
+    fn a_proxys_policy_is_fatal_and_its_trouble_is_not() {
+        let judge = |fault| judge(&DisconnectReason::Proxy(fault));
+        let status = |status| judge(ProxyFault::Status { status });
+        let reply = |code| judge(ProxyFault::Reply { code });
+        for fault in [ProxyFault::Certificate, ProxyFault::Credentials, ProxyFault::Settings] {
+            assert_eq!(judge(fault), Judgement::Fatal, "{fault:?}");
+        }
+        for code in [200, 302, 400, 403, 404, 405, 451] {
+            assert_eq!(status(code), Judgement::Fatal, "{code}");
+        }
+        for code in [408, 425, 429, 500, 502, 503, 504] {
+            assert_eq!(status(code), RETRY, "{code}");
+        }
+        for code in [2, 7, 8] {
+            assert_eq!(reply(code), Judgement::Fatal, "{code}");
+        }
+        for code in [1, 3, 4, 5, 6, 9, 255] {
+            assert_eq!(reply(code), RETRY, "{code}");
+        }
+        assert_eq!(judge(ProxyFault::Unreachable), RETRY);
+        let mut classifier = Classifier::default();
+        let reason = DisconnectReason::Proxy(ProxyFault::Violation);
+        let judged = [(); 3].map(|()| {
+            let failure = Failure::new(&reason, None);
+            classifier.judge(&failure, None, LONGEST, SystemTime::UNIX_EPOCH)
+        });
+        assert_eq!(judged, [RETRY, RETRY, Judgement::Fatal]);
     }
 
     #[test]

@@ -373,7 +373,13 @@ async fn dial_once(
     let permit = limiter.admit(&host, config.limits.handshakes_per_host).await;
     let start = Instant::now();
     let connected = time::timeout(config.connect_timeout, transport.connect(request)).await;
-    let timed_out = |_| Err(TransportError::new(DisconnectReason::ConnectTimeout));
+    let timed_out = |_| {
+        let e = TransportError::new(DisconnectReason::ConnectTimeout);
+        Err(match transport.way(request) {
+            Some(way) => e.with_source(way),
+            None => e,
+        })
+    };
     let opened = connected.unwrap_or_else(timed_out).map(|(socket, response)| Opened {
         handshake: start.elapsed(),
         response,

@@ -10,10 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message as Wire, Utf8Bytes};
 
+use super::super::stream::Stream;
 use super::super::{Frame, Frames, Socket, TransportError};
 use super::failure;
 use super::head::Head;
-use super::stream::Stream;
 use crate::message::{Message, Text};
 use crate::protocol::DisconnectReason;
 

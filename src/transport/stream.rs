@@ -1,4 +1,5 @@
-//! What WebSocket frames travel on: TCP, with TLS or without.
+//! What WebSocket frames travel on: TCP, with TLS or without; with both twice, through a proxy that
+//! speaks TLS itself.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +18,7 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Boxed for its size: what a plain socket has no use for, it should not carry.
     #[cfg(feature = "rustls")]
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Self>>),
 }
 
 #[cfg(feature = "rustls")]
