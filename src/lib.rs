@@ -1,4 +1,5 @@
 // The first definition of a link holds: in the documentation these, elsewhere the README's own.
+//! [`Credentials`]: Credentials
 //! [`Protocol`]: protocol::Protocol
 //! [`Subscription`]: Subscription
 //! [`ext`]: ext
@@ -64,7 +65,8 @@ pub mod transport;
 #[doc(hidden)]
 pub use batch::Entry;
 pub use config::{
-    Config, ConfigError, FirstRetry, Heartbeat, InvalidLabel, Limits, RetryPolicy, StreamConfig,
+    Config, ConfigError, Credentials, CredentialsError, FirstRetry, Heartbeat, InvalidLabel,
+    Limits, NoToken, RetryPolicy, Secret, StreamConfig, Token, TokenProvider, TokenReason,
 };
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use doctor::doctor;

@@ -170,10 +170,13 @@ fn settings(config: &Config) -> Settings {
         join_timeout,
         limits: Limits { handshakes_per_host, max_connections, max_message },
         linger,
+        plain_text_credentials,
         quiet_after,
         replay_latest,
         retry: RetryPolicy { base_delay, first, max_attempts, max_delay, min_delay, reset_after },
         sweep_interval,
+        token_refresh,
+        token_timeout,
         write_timeout,
     } = *config;
     let first = match first {
@@ -195,6 +198,7 @@ fn settings(config: &Config) -> Settings {
         ("limits.max_connections", max_connections.to_string()),
         ("limits.max_message", bytes(max_message)),
         ("linger", duration(linger)),
+        ("plain_text_credentials", plain_text_credentials.to_string()),
         ("quiet_after", duration(quiet_after)),
         ("replay_latest", replay_latest.to_string()),
         ("retry.base_delay", duration(base_delay)),
@@ -204,6 +208,8 @@ fn settings(config: &Config) -> Settings {
         ("retry.min_delay", duration(min_delay)),
         ("retry.reset_after", duration(reset_after)),
         ("sweep_interval", duration(sweep_interval)),
+        ("token_refresh", duration(token_refresh)),
+        ("token_timeout", duration(token_timeout)),
         ("write_timeout", duration(write_timeout)),
     ]
     .into_iter()

@@ -24,8 +24,8 @@ const LEVELS: &[&[&str]] = &[
 const ENGINE: &[&[&str]] = &[
     &["defect"],
     &["sync"],
-    &["events", "limiter", "neighbours", "penalty", "topic"],
-    &["registry"],
+    &["events", "flight", "limiter", "neighbours", "penalty", "topic"],
+    &["registry", "tokens"],
     &["core"],
     &["sweeper"],
     &["connection", "seat"],

@@ -1,19 +1,24 @@
 //! Values a user may set. Collaborators (protocol, transport, runtime) go to the
 //! [`WsManagerBuilder`](crate::WsManagerBuilder).
 
+mod credentials;
 mod label;
 mod limits;
 mod retry;
+mod secret;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use credentials::{Cause, Place};
+pub use credentials::{Credentials, CredentialsError, NoToken, Token, TokenProvider, TokenReason};
 pub use label::InvalidLabel;
 pub(crate) use label::Label;
 pub use limits::Limits;
 pub(crate) use retry::Backoff;
 pub use retry::{FirstRetry, RetryPolicy};
+pub use secret::Secret;
 
 /// Settings of a [`WsManager`](crate::WsManager).
 ///
@@ -62,6 +67,10 @@ pub struct Config {
     /// How long a stream stays open with neither readers nor leases. Default zero: close at once.
     /// [`sweep_idle`](crate::WsManager::sweep_idle) closes earlier.
     pub linger: Duration,
+    /// Whether credentials may go to another machine over `ws://`, where everybody on the way can
+    /// read them: the tokens of a provider, and a user name in the URL. Default false: it ends the
+    /// streams. To this machine they may always go.
+    pub plain_text_credentials: bool,
     /// A joined stream without a message for this long is reported as
     /// [`quiet`](crate::StreamInfo::quiet). Default 2 min.
     pub quiet_after: Duration,
@@ -74,6 +83,13 @@ pub struct Config {
     /// 60 s. It sleeps until the next one is due, so this bounds nothing but surprises such as a
     /// clock that stood still.
     pub sweep_interval: Duration,
+    /// How long before its expiry a token of a [`TokenProvider`] is not used any more, and open
+    /// sockets are moved to a fresh one; half of its life, if that is less. Default 60 s. Sockets do
+    /// so up to a half of this earlier, at random.
+    pub token_refresh: Duration,
+    /// Longest time that a [`TokenProvider`] may take. Default 10 s. It is not part of
+    /// [`connect_timeout`](Self::connect_timeout).
+    pub token_timeout: Duration,
     /// A write that the kernel does not take for this long ends its connection. Default 10 s.
     pub write_timeout: Duration,
 }
@@ -90,10 +106,13 @@ impl Default for Config {
             join_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             linger: Duration::ZERO,
+            plain_text_credentials: false,
             quiet_after: Duration::from_secs(120),
             replay_latest: false,
             retry: RetryPolicy::default(),
             sweep_interval: Duration::from_secs(60),
+            token_refresh: Duration::from_secs(60),
+            token_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
         }
     }
@@ -137,10 +156,13 @@ impl Config {
         join_timeout: Duration,
         limits: Limits,
         linger: Duration,
+        plain_text_credentials: bool,
         quiet_after: Duration,
         replay_latest: bool,
         retry: RetryPolicy,
         sweep_interval: Duration,
+        token_refresh: Duration,
+        token_timeout: Duration,
         write_timeout: Duration,
     }
 
@@ -167,6 +189,7 @@ impl Config {
         positive("heartbeat.timeout", self.heartbeat.timeout)?;
         positive("join_timeout", self.join_timeout)?;
         positive("sweep_interval", self.sweep_interval)?;
+        positive("token_timeout", self.token_timeout)?;
         positive("write_timeout", self.write_timeout)?;
         for duration in [
             &mut self.close_timeout,
@@ -181,6 +204,8 @@ impl Config {
             &mut self.retry.min_delay,
             &mut self.retry.reset_after,
             &mut self.sweep_interval,
+            &mut self.token_refresh,
+            &mut self.token_timeout,
             &mut self.write_timeout,
         ] {
             *duration = (*duration).min(NEVER);
@@ -239,7 +264,7 @@ impl Default for Heartbeat {
 }
 
 /// What stands for "never": far enough off, and near enough that no sum of instants overflows.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Why a [`Config`] cannot work.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -37,6 +37,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         }
         DisconnectReason::Proxy(fault) => of_proxy(*fault),
         DisconnectReason::Switched => "nothing: this program asked for it",
+        DisconnectReason::Token => "look at the token provider: it has its own log",
         DisconnectReason::Tls => {
             "is it TLS that is spoken there? write `ws://` if not, or check the port"
         }

@@ -23,8 +23,9 @@ use super::limiter::Limiter;
 use super::neighbours::ManagerId;
 use super::registry::{Asked, Change, Kind, Leftovers, Link, Registry};
 use super::sync::{Following, Mutex, Signal, Watch};
+use super::tokens::Tokens;
 use super::topic::Topic;
-use crate::config::{Config, StreamConfig};
+use crate::config::{Config, Credentials, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::health::Ended;
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     streams: HashMap<StreamName, StreamConfig>,
     pub(super) sweeper: Arc<Signal>,
     pub(super) sweeping: Arc<AtomicBool>,
+    pub(crate) tokens: Option<Tokens>,
     pub(crate) transport: Arc<dyn DynTransport>,
     /// The wall clock, for dates only.
     pub(crate) wall: fn() -> SystemTime,
@@ -63,6 +65,7 @@ pub(crate) struct Core {
 /// What a core is made of.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
     pub(crate) protocol: Arc<dyn Protocol>,
@@ -75,8 +78,8 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, limiter, metrics, protocol, runtime, seed, streams, transport, wall } =
-            parts;
+        let Parts { config, credentials, limiter, metrics, protocol, runtime, .. } = parts;
+        let Parts { seed, streams, transport, wall, .. } = parts;
         Arc::new(Self {
             ended: Mutex::default(),
             events: Arc::new(Log::new()),
@@ -91,6 +94,7 @@ impl Core {
             streams,
             sweeper: Arc::default(),
             sweeping: Arc::default(),
+            tokens: credentials.map(|c| Tokens::new(c, &config, seed, wall)),
             transport,
             wall,
             config: Arc::new(config),
@@ -170,6 +174,14 @@ impl Core {
     pub(super) fn changes(&self, id: ConnectionId) -> Option<Vec<Change>> {
         let now = Instant::now();
         self.decide(|registry| registry.changes(id, now))
+    }
+
+    /// Moves all open sockets to fresh credentials.
+    pub(crate) fn rotate_credentials(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.give_up_all();
+        }
+        self.decide(Registry::call_all);
     }
 
     pub(super) fn may_dial(&self, id: ConnectionId) -> bool {

@@ -10,6 +10,8 @@ pub(crate) enum Defect {
     EndIsKept,
     /// A seat is given back by the name of its topic, whichever topic has that name now.
     LeaveByName,
+    /// Who waits for a shared call and goes away wakes none of the others.
+    LeavesCallAlone,
     /// A manager that was shut down lets readers in.
     OpenAfterShutdown,
     /// A reader looks for news and asks to be woken in two steps.

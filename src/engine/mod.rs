@@ -8,6 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod defect;
 pub(crate) mod events;
+mod flight;
 pub(crate) mod limiter;
 pub(crate) mod neighbours;
 mod penalty;
@@ -15,6 +16,7 @@ pub(crate) mod registry;
 pub(crate) mod seat;
 mod sweeper;
 pub(crate) mod sync;
+pub(crate) mod tokens;
 pub(crate) mod topic;
 
 #[cfg(all(test, wsmux_shuttle))]

@@ -89,6 +89,7 @@ impl Stage {
     fn new(linger: Duration) -> Self {
         let parts = Parts {
             config: Config::default().linger(linger),
+            credentials: None,
             limiter: Limiter::new(),
             metrics: Metrics::default(),
             protocol: Arc::new(Direct::new("ws://test").unwrap()),

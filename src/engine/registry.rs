@@ -355,6 +355,12 @@ impl Registry {
         true
     }
 
+    /// Has each connection look for news.
+    pub(crate) fn call_all(&mut self) {
+        let signals = self.connections.values().map(|handle| Arc::clone(&handle.signal));
+        self.leftovers.signals.extend(signals);
+    }
+
     /// The task of connection `id` runs, and can be cut off by `handle`.
     pub(crate) fn running(&mut self, id: ConnectionId, handle: AbortHandle) {
         if let Some(slot) = self.tasks.get_mut(&id) {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::runtime::Handle as Runtime;
 
 use super::WsManager;
-use crate::config::{Config, Label, StreamConfig};
+use crate::config::{Config, Credentials, Label, StreamConfig};
 use crate::engine::core::{Core, Parts};
 use crate::engine::limiter::Limiter;
 use crate::error::BuildError;
@@ -35,6 +35,7 @@ type Set = Box<dyn FnOnce(&mut StreamConfig) + Send>;
 #[must_use]
 pub struct WsManagerBuilder {
     config: Config,
+    credentials: Option<Credentials>,
     label: Option<String>,
     limiter: Option<Limiter>,
     per_stream: Option<usize>,
@@ -50,6 +51,7 @@ impl WsManagerBuilder {
     pub(super) fn new(protocol: impl Protocol) -> Self {
         Self {
             config: Config::default(),
+            credentials: None,
             label: None,
             limiter: None,
             per_stream: None,
@@ -65,6 +67,24 @@ impl WsManagerBuilder {
     /// Sets the values.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Sets how servers are shown who we are: a [`TokenProvider`](crate::TokenProvider), whose tokens
+    /// go into the header `Authorization`, or [`Credentials`] that say where else. Default: none but
+    /// what the protocol itself sends.
+    ///
+    /// ```
+    /// use wsmux::protocol::Direct;
+    /// use wsmux::{Token, WsManager};
+    ///
+    /// let manager = WsManager::builder(Direct::new("wss://host/ws")?)
+    ///     .credentials(|_| async { std::env::var("FEED_TOKEN").map(Token::new) })
+    ///     .build()?;
+    /// # Ok::<(), wsmux::BuildError>(())
+    /// ```
+    pub fn credentials(mut self, credentials: impl Into<Credentials>) -> Self {
+        self.credentials = Some(credentials.into());
         self
     }
 
@@ -170,6 +190,7 @@ impl WsManagerBuilder {
         let max_message = self.config.limits.max_message;
         Parts {
             config: self.config,
+            credentials: self.credentials,
             limiter: self.limiter.unwrap_or_else(Limiter::process_wide),
             metrics,
             protocol: self.protocol,

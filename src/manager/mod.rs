@@ -182,6 +182,14 @@ impl WsManager {
         Instant::now().checked_sub(idle_for).map_or(0, |since| self.core.sweep_idle(since))
     }
 
+    /// Gives up the tokens that were handed out so far: each open socket gets a fresh one, as far as
+    /// its protocol can use one on an open socket, and each dial from now on asks for one.
+    ///
+    /// Returns at once. While the provider fails, sockets go on as they are, and it is asked again.
+    pub fn rotate_credentials(&self) {
+        self.core.rotate_credentials();
+    }
+
     /// Closes every stream with [`CloseReason::Shutdown`](crate::CloseReason::Shutdown), refuses new
     /// ones, and waits until the sockets are closed: at most
     /// [`Config::close_timeout`](field@crate::Config::close_timeout), and then cuts off those that are not.

@@ -71,6 +71,8 @@ pub enum DisconnectReason {
     /// A [`Switch`](crate::compat::Switch) took the stream to its other source, and could not tell
     /// where the one leaves off and the other goes on. No socket was lost.
     Switched,
+    /// No token could be had: [`NoToken`](crate::NoToken) says why.
+    Token,
     /// TLS could not be set up, for another reason than the certificate.
     Tls,
     /// The kernel took nothing for [`Config::write_timeout`](crate::Config).
@@ -108,6 +110,7 @@ impl DisconnectReason {
             Self::Proxy(_) => "proxy",
             Self::StreamEnded => "stream_ended",
             Self::Switched => "switched",
+            Self::Token => "token",
             Self::Tls => "tls",
             Self::WriteTimeout => "write_timeout",
         }
@@ -138,6 +141,7 @@ impl fmt::Display for DisconnectReason {
             Self::Proxy(_) => f.write_str("no way through the proxy"),
             Self::StreamEnded => f.write_str("the server ended the stream"),
             Self::Switched => f.write_str("switched to the other source"),
+            Self::Token => f.write_str("no token could be had"),
             Self::Tls => f.write_str("TLS could not be set up"),
             Self::WriteTimeout => f.write_str("nothing could be written within the write timeout"),
         }
@@ -211,9 +215,10 @@ impl<'a> Failure<'a> {
 pub enum Verdict {
     /// No attempt will mend it: the streams are closed.
     Fatal,
-    /// The credentials are refused: another attempt makes sense with a fresh token only. As nobody
-    /// can be asked for one yet, the streams are closed as
-    /// [`Unauthorized`](crate::CloseReason::Unauthorized).
+    /// The credentials are refused: another attempt makes sense with a fresh token only. It is asked
+    /// for, and used at once; refused again before a name was joined, the streams are closed as
+    /// [`Unauthorized`](crate::CloseReason::Unauthorized). So they are without
+    /// [`Credentials`](crate::Credentials), as there is nobody to ask.
     NewToken,
     /// Another attempt, after the backoff's next delay.
     Retry,

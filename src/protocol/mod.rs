@@ -17,6 +17,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
 
 pub use direct::Direct;
@@ -24,7 +25,7 @@ pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;
-pub use session::{Cx, Session, To, Transcript, Utterance};
+pub use session::{Cx, Rotation, Session, To, Transcript, Utterance};
 pub use url::{Url, UrlError};
 
 /// The language of a family of WebSocket endpoints.
@@ -125,13 +126,16 @@ pub struct Dial<'a> {
     pub names: &'a [StreamName],
     /// The server's answer to the handshake; `None` while it is being made.
     pub response: Option<&'a Response>,
+    /// The token to be used, where the manager has [`Credentials`](crate::Credentials). The engine
+    /// adds it to the request where they say.
+    pub token: Option<&'a Secret>,
 }
 
 impl<'a> Dial<'a> {
     /// The first attempt at `names` of `lane`: for tests of a protocol.
     #[must_use]
     pub fn first(lane: &'a Lane, names: &'a [StreamName]) -> Self {
-        Self { attempt: 1, lane, names, response: None }
+        Self { attempt: 1, lane, names, response: None, token: None }
     }
 }
 
@@ -139,6 +143,8 @@ impl<'a> Dial<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DialError {
+    /// The credentials cannot be sent to where the protocol leads.
+    Credentials(CredentialsError),
     /// The protocol's own reason.
     Protocol(Box<dyn StdError + Send + Sync>),
     /// The URL it built is not one.
@@ -148,6 +154,7 @@ pub enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Credentials(e) => fmt::Display::fmt(e, f),
             Self::Protocol(e) => write!(f, "the protocol could not make a request: {e}"),
             Self::Url(e) => write!(f, "the protocol made a request that has no valid URL: {e}"),
         }
@@ -157,9 +164,16 @@ impl fmt::Display for DialError {
 impl StdError for DialError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
+            Self::Credentials(e) => e.source(),
             Self::Protocol(e) => e.source(),
             Self::Url(e) => e.source(),
         }
+    }
+}
+
+impl From<CredentialsError> for DialError {
+    fn from(e: CredentialsError) -> Self {
+        Self::Credentials(e)
     }
 }
 

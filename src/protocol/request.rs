@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::{Url, UrlError};
+use crate::config::{CredentialsError, Place, Secret};
 use crate::name::StreamName;
 
 /// An opening handshake to be made.
@@ -31,7 +32,7 @@ impl Request {
     /// A request to `url`.
     #[must_use]
     pub fn to(url: Url) -> Self {
-        let headers = url.authorization().map(|value| (http::header::AUTHORIZATION, value.clone()));
+        let headers = url.authorization().map(|value| (AUTHORIZATION, value.clone()));
         Self {
             base: None,
             headers: headers.into_iter().collect(),
@@ -61,6 +62,47 @@ impl Request {
     pub fn joining(mut self, names: impl IntoIterator<Item = StreamName>) -> Self {
         self.joins.extend(names);
         self
+    }
+
+    /// Adds `token` where it belongs.
+    pub(crate) fn authorized(
+        mut self,
+        place: &Place,
+        token: &Secret,
+    ) -> Result<Self, CredentialsError> {
+        let token = token.expose();
+        if token.is_empty() {
+            return Err(CredentialsError::Empty);
+        }
+        match place {
+            Place::Band => {}
+            Place::Bearer => self.set_header(AUTHORIZATION, &format!("Bearer {token}"))?,
+            Place::Header(name) => self.set_header(name.clone(), token)?,
+            Place::Query(name) => {
+                // What tells this base from others is not the token of the day.
+                self.base.get_or_insert_with(|| self.url.clone());
+                self.url = self.url.with_parameter(name, token);
+            }
+            Place::Subprotocol(prefix) => {
+                let subprotocol = format!("{prefix}{token}");
+                if !subprotocol.bytes().all(is_token_byte) {
+                    return Err(CredentialsError::Subprotocol);
+                }
+                self.subprotocols.push(subprotocol);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Sets a header that is a secret, in place of others of that name.
+    fn set_header(&mut self, name: HeaderName, value: &str) -> Result<(), CredentialsError> {
+        // What is beyond ASCII, servers read as they like (RFC 9110 §5.5).
+        let value = Some(value).filter(|value| value.is_ascii());
+        let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+        let mut value = value.ok_or(CredentialsError::Header)?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(())
     }
 
     /// Says that this URL is `base` with a name in it.
@@ -146,6 +188,11 @@ impl fmt::Debug for Response {
     }
 }
 
+/// What a subprotocol may consist of: a `token` of RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Prints the names of headers; their values may be secrets.
 struct Names<'a>(&'a HeaderMap);
 
@@ -168,5 +215,58 @@ mod tests {
         assert!(!format!("{request:?}").contains("canary"));
         let response = Response::new(101, request.headers().clone());
         assert!(!format!("{response:?}").contains("canary"));
+    }
+
+    fn authorized(place: &Place, token: &str) -> Result<Request, CredentialsError> {
+        let request = Request::new("wss://ann:pass@host/ws?x=1").unwrap().subprotocol("v1");
+        request.authorized(place, &token.into())
+    }
+
+    #[test]
+    fn a_token_goes_where_it_belongs() {
+        let bearer = authorized(&Place::Bearer, "canary").unwrap();
+        let values: Vec<_> = bearer.headers().get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, ["Bearer canary"], "in place of the URL's");
+        assert!(values[0].is_sensitive());
+        let key = HeaderName::from_static("x-api-key");
+        let header = authorized(&Place::Header(key.clone()), "canary").unwrap();
+        assert_eq!(header.headers()[key], "canary");
+        let query = authorized(&Place::Query("token".into()), "a+b").unwrap();
+        assert_eq!(
+            (query.url().target(), query.base().target()),
+            ("/ws?x=1&token=a%2Bb".into(), "/ws?x=1".into())
+        );
+        let subprotocol = authorized(&Place::Subprotocol("bearer.".into()), "canary").unwrap();
+        assert_eq!(subprotocol.subprotocols(), ["v1", "bearer.canary"]);
+        let band = authorized(&Place::Band, "canary").unwrap();
+        assert!(!format!("{:?}{:?}", band.headers, band.url.target()).contains("canary"));
+        for request in [bearer, header, query, subprotocol] {
+            assert!(!format!("{request:?} {request:#?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_refused() {
+        let key = HeaderName::from_static("x-api-key");
+        for place in [Place::Bearer, Place::Header(key)] {
+            for bad in ["line\r\nX: y", "line\n", "nul\0", "é"] {
+                assert_eq!(
+                    authorized(&place, bad).unwrap_err(),
+                    CredentialsError::Header,
+                    "{bad:?}"
+                );
+            }
+        }
+        let place = Place::Subprotocol(String::new());
+        for bad in ["a=", "a/b", "a, b", "a b", "a\r\n", "é"] {
+            assert_eq!(
+                authorized(&place, bad).unwrap_err(),
+                CredentialsError::Subprotocol,
+                "{bad:?}"
+            );
+        }
+        for place in [Place::Bearer, Place::Query("t".into()), place, Place::Band] {
+            assert_eq!(authorized(&place, "").unwrap_err(), CredentialsError::Empty);
+        }
     }
 }

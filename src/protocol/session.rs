@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use super::Verdict;
+use crate::config::Secret;
 use crate::message::Message;
 use crate::name::StreamName;
 
@@ -41,10 +42,29 @@ pub trait Session: Send {
         None
     }
 
+    /// There is a fresh token, [`Cx::token`], and the one that the socket was opened with is not to
+    /// be used any more. Where a server takes one on an open socket, send it and say
+    /// [`Rotation::InPlace`]. A refusal that comes later is [`Cx::failed`] with
+    /// [`Verdict::NewToken`]. The default asks for another socket.
+    fn rotate(&mut self, cx: &mut Cx<'_>) -> Rotation {
+        let _ = cx;
+        Rotation::Reconnect
+    }
+
     /// The [`deadline`](Self::deadline) has come.
     fn tick(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
+}
+
+/// How a socket comes to a fresh token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Rotation {
+    /// It goes on with it.
+    InPlace,
+    /// Another socket takes its place.
+    Reconnect,
 }
 
 /// Whom something is for.
@@ -61,6 +81,7 @@ pub struct Cx<'a> {
     now: Instant,
     out: &'a mut dyn Outlet,
     random: &'a mut SmallRng,
+    token: Option<&'a Secret>,
     wall: fn() -> SystemTime,
 }
 
@@ -82,9 +103,10 @@ impl<'a> Cx<'a> {
         now: Instant,
         wall: fn() -> SystemTime,
         random: &'a mut SmallRng,
+        token: Option<&'a Secret>,
         out: &'a mut dyn Outlet,
     ) -> Self {
-        Self { now, out, random, wall }
+        Self { now, out, random, token, wall }
     }
 
     /// The time, for everything that is measured.
@@ -97,6 +119,13 @@ impl<'a> Cx<'a> {
     #[must_use]
     pub fn wall(&self) -> SystemTime {
         (self.wall)()
+    }
+
+    /// The token of this socket, where the manager has [`Credentials`](crate::Credentials): for
+    /// protocols that send it in a message.
+    #[must_use]
+    pub fn token(&self) -> Option<&'a Secret> {
+        self.token
     }
 
     /// Fills `bytes` at random: for ids and nonces, not for keys.
@@ -206,6 +235,7 @@ pub enum Utterance {
 pub struct Transcript {
     random: SmallRng,
     said: Said,
+    token: Option<Secret>,
 }
 
 #[derive(Debug, Default)]
@@ -213,14 +243,22 @@ struct Said(Vec<Utterance>);
 
 impl Default for Transcript {
     fn default() -> Self {
-        Self { random: SmallRng::seed_from_u64(0), said: Said::default() }
+        Self { random: SmallRng::seed_from_u64(0), said: Said::default(), token: None }
     }
 }
 
 impl Transcript {
     /// A way in and out that writes down what is said, at `now` and the start of 1970.
     pub fn cx(&mut self, now: Instant) -> Cx<'_> {
-        Cx::new(now, || SystemTime::UNIX_EPOCH, &mut self.random, &mut self.said)
+        let (random, token) = (&mut self.random, self.token.as_ref());
+        Cx::new(now, || SystemTime::UNIX_EPOCH, random, token, &mut self.said)
+    }
+
+    /// Sets the token that sessions are given.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<Secret>) -> Self {
+        self.token = Some(token.into());
+        self
     }
 
     /// What was said since the last call.

@@ -2,10 +2,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::net::IpAddr;
 
 use data_encoding::BASE64;
 use http::HeaderValue;
 use http::uri::{Authority, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// All but what a query can carry as it is (RFC 3986 §2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A `ws://` or `wss://` URL.
 ///
@@ -123,6 +128,24 @@ impl Url {
     #[must_use]
     pub fn same_origin(&self, other: &Self) -> bool {
         (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
+    /// Whether its host is this machine: what is said to it, nobody on the way can read.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = host.unwrap_or(&self.host);
+        let is_local = host == "localhost" || host.ends_with(".localhost"); // RFC 6761 §6.3
+        is_local || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// The same URL with one more parameter at the end of its query.
+    pub(super) fn with_parameter(&self, name: &str, value: &str) -> Self {
+        let [name, value] = [name, value].map(|text| utf8_percent_encode(text, UNRESERVED));
+        let query = match self.query.as_deref() {
+            None | Some("") => format!("{name}={value}"),
+            Some(query) => format!("{query}&{name}={value}"),
+        };
+        Self { query: Some(query), ..self.clone() }
     }
 
     /// The same origin and credentials with another path and query.
@@ -254,5 +277,28 @@ mod tests {
         assert!(header.is_sensitive());
         assert_eq!(format!("{url} {url:?}"), "wss://host/ws?*** wss://host/ws?***");
         assert_eq!(url.host(), "host");
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        let is_loopback = |host: &str| Url::parse(&format!("ws://{host}/")).unwrap().is_loopback();
+        for host in ["localhost", "a.localhost:80", "127.0.0.1", "127.9.9.9:1", "[::1]:80"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        assert!(is_loopback("[::ffff:127.0.0.1]"));
+        for host in ["localhost.evil", "notlocalhost", "10.0.0.1", "0.0.0.0", "[::2]", "127.1.evil"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_encoded_and_comes_last() {
+        let with =
+            |url: &str| Url::parse(url).unwrap().with_parameter("t k", "a&b=c+d/é\r\n").target();
+        let parameter = "t%20k=a%26b%3Dc%2Bd%2F%C3%A9%0D%0A";
+        assert_eq!(with("ws://h/ws"), format!("/ws?{parameter}"));
+        assert_eq!(with("ws://h/ws?"), format!("/ws?{parameter}"));
+        assert_eq!(with("ws://h/ws?x=1"), format!("/ws?x=1&{parameter}"));
     }
 }

@@ -4,6 +4,7 @@
 
 mod callbacks;
 mod compose;
+mod credentials;
 mod ext;
 mod fallback;
 mod first_hour;

@@ -5,6 +5,7 @@
 
 use tokio::time::Instant;
 
+use super::mask::Mask;
 use super::members::{GivenUp, Members};
 use super::outbox::Outbox;
 use crate::error::CloseReason;
@@ -15,6 +16,7 @@ use crate::transport::Frame;
 
 pub(super) struct Desk<'a> {
     pub(super) attempt: u32,
+    pub(super) mask: &'a Mask,
     pub(super) members: &'a mut Members,
     pub(super) metrics: &'a Metrics,
     pub(super) now: Instant,
@@ -43,7 +45,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn failed(&mut self, verdict: Verdict, why: &str) {
-        self.said.failed.get_or_insert_with(|| (verdict, why.to_owned()));
+        self.said.failed.get_or_insert_with(|| (verdict, self.mask.apply(why)));
     }
 
     fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
@@ -65,7 +67,9 @@ impl Outlet for Desk<'_> {
 
     fn rejected(&mut self, name: &str, why: &str) {
         if let Some(topic) = self.members.rejected(name, self.now) {
-            self.said.over.push((topic, CloseReason::Rejected { reason: why.into() }));
+            self.said
+                .over
+                .push((topic, CloseReason::Rejected { reason: self.mask.apply(why).into() }));
         }
     }
 

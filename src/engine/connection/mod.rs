@@ -15,10 +15,13 @@
 mod classify;
 mod context;
 mod desk;
+mod mask;
 mod members;
 mod open;
 mod outbox;
+mod renewal;
 pub(crate) mod task;
+mod trust;
 
 use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -36,12 +39,13 @@ use crate::config::{Backoff, Config};
 use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::observe::{Event, Status};
-use crate::protocol::{Dial, DisconnectReason, Failure, Request, Response};
+use crate::protocol::{Dial, DialError, DisconnectReason, Failure, Request, Response};
 use crate::transport::{BoxSocket, DynTransport, TransportError};
 
 use classify::{Classifier, Judgement};
 use context::Context;
 use open::{Ended, Open};
+use trust::{Then, Trust};
 
 /// A connection over all its sockets.
 struct Connection {
@@ -58,6 +62,7 @@ struct Connection {
     present: Option<Present>,
     status: Status,
     transport: Arc<dyn DynTransport>,
+    trust: Trust,
     /// Whether the last socket was of use for long enough.
     was_stable: bool,
 }
@@ -67,6 +72,13 @@ enum State {
     Connecting,
     Open(Box<Open>),
     Waiting,
+}
+
+impl State {
+    /// Another dial follows after `delay`.
+    fn after(delay: Duration) -> Self {
+        Self::BackingOff { delay, closing: None }
+    }
 }
 
 type Step = ControlFlow<CloseReason, State>;
@@ -133,11 +145,25 @@ impl Connection {
     }
 
     async fn connect(&mut self) -> Step {
-        let Some(names) = self.wanted_now().await else { return Break(CloseReason::Unused) };
+        if self.wanted_now().await.is_none() {
+            return Break(CloseReason::Unused);
+        }
         let attempt = self.backoff.attempt();
         self.announce(Status::Connecting { attempt });
-        let dial = Dial { attempt, lane: &self.context.link.lane, names: &names, response: None };
-        let request = match self.context.protocol.request(&dial) {
+        let asking = self.trust.ask();
+        let asked = tokio::select! {
+            biased;
+            () = self.unwanted() => return Break(CloseReason::Unused),
+            asked = asking => asked,
+        };
+        match asked {
+            Ok(issued) => self.trust.dial_with(issued),
+            Err(e) => {
+                return self.retry(e, None, "cannot connect to").map_continue(State::after);
+            }
+        }
+        let Some(names) = self.wanted_now().await else { return Break(CloseReason::Unused) };
+        let request = match self.request(&names, attempt) {
             Ok(request) => request,
             Err(e) => return Break(CloseReason::NoRequest(Arc::new(e))),
         };
@@ -156,12 +182,18 @@ impl Connection {
         };
         let step = match dialled {
             Ok(opened) => Continue(self.open(opened, &request, attempt)),
-            Err(e) => self
-                .retry(e, &request, "cannot connect to")
-                .map_continue(|delay| State::BackingOff { delay, closing: None }),
+            Err(e) => self.retry(e, Some(&request), "cannot connect to").map_continue(State::after),
         };
         drop(permit); // Not before a pause of the host is known to whoever is next.
         step
+    }
+
+    /// What is dialled.
+    fn request(&self, names: &[StreamName], attempt: u32) -> Result<Request, DialError> {
+        let (lane, token) = (&self.context.link.lane, self.trust.token());
+        let dial = Dial { attempt, lane, names, response: None, token };
+        let request = self.context.protocol.request(&dial)?;
+        Ok(self.trust.authorize(request, &self.context.config)?)
     }
 
     fn open(&mut self, opened: Opened, request: &Request, attempt: u32) -> State {
@@ -172,6 +204,7 @@ impl Connection {
             lane: &self.context.link.lane,
             names: &names,
             response: Some(&response),
+            token: self.trust.token(),
         };
         let session = self.context.protocol.session(&dial);
         let Link { id, lane, .. } = &self.context.link;
@@ -189,7 +222,8 @@ impl Connection {
         }
         self.tell_open(true);
         self.announce(Status::Joining);
-        State::Open(Box::new(Open::new(socket, session, request, attempt, &self.context.metrics)))
+        let used = self.trust.in_use();
+        State::Open(Box::new(Open::new(socket, session, request, attempt, used, &mut self.context)))
     }
 
     async fn drive(&mut self, mut open: Box<Open>) -> Step {
@@ -199,15 +233,16 @@ impl Connection {
         if self.was_stable {
             self.classifier.forgive();
         }
+        self.trust.used(open.issued(), open.was_joined(), self.was_stable);
         self.tell_open(false);
         self.present = None;
-        let (heard_at, host) = (open.heard_at(), open.request().clone());
+        let (heard_at, request) = (open.heard_at(), open.request().clone());
         match ended {
             Ended::Lost { error, close } => {
                 self.context.members.break_off(heard_at, error.reason());
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
-                match self.retry(error, &host, "lost") {
+                match self.retry(error, Some(&request), "lost") {
                     Continue(delay) => Continue(State::BackingOff { delay, closing }),
                     Break(reason) => {
                         if let Some(socket) = closing {
@@ -242,23 +277,25 @@ impl Connection {
     fn retry(
         &mut self,
         error: TransportError,
-        request: &Request,
+        request: Option<&Request>,
         failed: &str,
     ) -> ControlFlow<CloseReason, Duration> {
         let error = Arc::new(error);
-        let host = self.host.insert(request.url().origin()).clone();
+        let host = request.map(|request| request.url().origin());
+        self.host = host.clone().or(self.host.take());
         self.context.members.failed(&error);
-        if let Break(reason) = self.judge(&error, request) {
-            return Break(reason);
-        }
-        match self.backoff.next() {
+        let next = match self.judge(&error, host.as_deref())? {
+            Then::Now => Some(Duration::ZERO),
+            Then::Later => self.backoff.next().map(|delay| delay.max(self.floor)),
+        };
+        match next {
             Some(delay) => {
-                let (delay, attempt) = (delay.max(self.floor), self.backoff.attempt());
+                let attempt = self.backoff.attempt();
                 tracing::warn!(
                     connection = %self.context.link.id, lane = ?self.context.link.lane, host,
                     reason = error.reason().label(),
-                    "{failed} {host}: {}; attempt {attempt} follows in {delay:.1?}",
-                    error.in_full(),
+                    "{failed} {}: {}; attempt {attempt} follows in {delay:.1?}",
+                    host.as_deref().unwrap_or(self.context.link.lane.as_str()), error.in_full(),
                 );
                 self.announce_retry(attempt, delay, error);
                 Continue(delay)
@@ -275,8 +312,8 @@ impl Connection {
     fn judge(
         &mut self,
         error: &Arc<TransportError>,
-        request: &Request,
-    ) -> ControlFlow<CloseReason> {
+        host: Option<&str>,
+    ) -> ControlFlow<CloseReason, Then> {
         let failure = Failure::new(error.reason(), error.response());
         let context = &mut self.context;
         let overruled = context.overruled.take().or_else(|| context.protocol.classify(&failure));
@@ -284,13 +321,16 @@ impl Connection {
         self.floor = Duration::ZERO;
         match self.classifier.judge(&failure, overruled, longest, (context.wall)()) {
             Judgement::Fatal => Break(CloseReason::Fatal(Arc::clone(error))),
-            Judgement::Unauthorized => Break(CloseReason::Unauthorized(Arc::clone(error))),
+            Judgement::Unauthorized => match self.trust.refused() {
+                Some(then) => Continue(then),
+                None => Break(CloseReason::Unauthorized(Arc::clone(error))),
+            },
             Judgement::Retry { floor, whole_host } => {
                 self.floor = floor;
-                if whole_host {
-                    self.limiter.pause(&request.url().origin(), floor);
+                if let (true, Some(host)) = (whole_host, host) {
+                    self.limiter.pause(host, floor);
                 }
-                Continue(())
+                Continue(Then::Later)
             }
         }
     }

@@ -15,11 +15,15 @@ use tokio::time::{self, Instant, Sleep};
 
 use super::context::Context;
 use super::desk::{Desk, Said};
+use super::mask::Mask;
 use super::outbox::Outbox;
+use super::renewal::Renewal;
+use crate::engine::registry::Link;
+use crate::engine::tokens::{Issued, Tokens};
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::{Metrics, Status};
-use crate::protocol::{Cx, DisconnectReason, Request, Session, Verdict};
+use crate::protocol::{Cx, DisconnectReason, Request, Rotation, Session, Verdict};
 use crate::transport::{BoxSocket, Frame, Frames, TransportError};
 
 pub(super) struct Open {
@@ -36,7 +40,10 @@ pub(super) struct Open {
     outbox: Outbox,
     /// When a ping was sent that nothing has followed.
     pinged_at: Option<Instant>,
+    /// Hides what was sent to the server in what it says.
+    mask: Mask,
     ready: bool,
+    renewal: Renewal,
     request: Request,
     said: Said,
     session: Box<dyn Session>,
@@ -66,9 +73,11 @@ impl Open {
         session: Box<dyn Session>,
         request: &Request,
         attempt: u32,
-        metrics: &Arc<Metrics>,
+        used: Option<(Tokens, Issued)>,
+        of: &mut Context,
     ) -> Self {
         let now = Instant::now();
+        let mask = Mask::of(request, used.as_ref().map(|(_, issued)| issued.secret()));
         Self {
             armed: now,
             attempt,
@@ -79,13 +88,15 @@ impl Open {
             opened_at: now,
             outbox: Outbox::default(),
             pinged_at: None,
+            mask,
             ready: false,
+            renewal: Renewal::new(used, &mut of.random),
             request: request.clone(),
             said: Said::default(),
             session,
             socket,
             timer: Box::pin(time::sleep_until(now)),
-            _counted: OpenSocket(Arc::clone(metrics)),
+            _counted: OpenSocket(Arc::clone(&of.metrics)),
         }
     }
 
@@ -104,6 +115,15 @@ impl Open {
     /// How long the socket was of use: a server that accepts and never confirms is not stable.
     pub(super) fn joined_for(&self) -> Duration {
         self.said.joined_at.map(|at| at.elapsed()).unwrap_or_default()
+    }
+
+    pub(super) fn was_joined(&self) -> bool {
+        self.said.joined_at.is_some()
+    }
+
+    /// The token that the socket last used.
+    pub(super) fn issued(&self) -> Option<Issued> {
+        self.renewal.issued().cloned()
     }
 
     pub(super) fn heard_at(&self) -> Instant {
@@ -129,12 +149,14 @@ impl Open {
         }
         if of.link.signal.poll_take(cx).is_ready() {
             self.reconcile(of)?;
+            self.renewal.look();
             cx.waker().wake_by_ref(); // The next news are for the next turn.
         }
         if self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
         }
         self.check_clocks(of)?;
+        self.renew(of, cx)?;
         self.join_wanted(of)?; // What was read may have made the session ready.
         of.members.publish(self.now);
         self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
@@ -207,7 +229,7 @@ impl Open {
             match frame {
                 Frame::Close(close) => {
                     let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
-                    let reason = DisconnectReason::closed(code, &reason);
+                    let reason = self.mask.apply_to(DisconnectReason::closed(code, &reason));
                     return Err(Ended::Lost { error: TransportError::new(reason), close: true });
                 }
                 Frame::Data(message) => self.receive(&message, of)?,
@@ -232,13 +254,14 @@ impl Open {
     ) -> Poised {
         let mut desk = Desk {
             attempt: self.attempt,
+            mask: &self.mask,
             members: &mut of.members,
             metrics: &of.metrics,
             now: self.now,
             outbox: &mut self.outbox,
             said: &mut self.said,
         };
-        let mut cx = Cx::new(self.now, of.wall, &mut of.random, &mut desk);
+        let mut cx = Cx::new(self.now, of.wall, &mut of.random, self.renewal.token(), &mut desk);
         speak(&mut *self.session, &mut cx);
         if self.said.ready && !self.ready {
             self.ready = true;
@@ -275,6 +298,24 @@ impl Open {
         of.overruled = Some(verdict);
         let error = TransportError::new(DisconnectReason::Protocol).with_source(why);
         Ended::Lost { error, close: true }
+    }
+
+    /// Goes on with a fresh token once the old one is due.
+    fn renew(&mut self, of: &mut Context, cx: &mut task::Context<'_>) -> Poised {
+        let Poll::Ready(renewed) = self.renewal.poll(self.now, &mut of.random, cx) else {
+            return Ok(());
+        };
+        let Link { id, lane, .. } = &of.link;
+        if let Err(e) = renewed {
+            tracing::warn!(connection = %id, ?lane, "the token stays, as no other could be had: {e}");
+            return Ok(());
+        }
+        tracing::debug!(connection = %id, ?lane, "a fresh token has come");
+        if let Some(token) = self.renewal.token() {
+            self.mask.add_token(token);
+        }
+        let mut rotation = Rotation::Reconnect;
+        self.speak(of, |session, cx| rotation = session.rotate(cx))
     }
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
@@ -323,7 +364,9 @@ impl Open {
         let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
-        let others = [ready_due, write_due, tick_due, of.members.next_due(self.ready)];
+        let renewal_due = self.renewal.next_due();
+        let members_due = of.members.next_due(self.ready);
+        let others = [ready_due, write_due, tick_due, members_due, renewal_due];
         let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;

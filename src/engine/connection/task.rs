@@ -10,6 +10,7 @@ use tokio::runtime::Handle as Runtime;
 use super::classify::Classifier;
 use super::context::Context;
 use super::members::Members;
+use super::trust::Trust;
 use super::{Backoff, Connection};
 use crate::engine::core::Core;
 use crate::engine::registry::Link;
@@ -63,6 +64,7 @@ impl Connection {
             present: None,
             status: Status::Connecting { attempt: 1 },
             transport: Arc::clone(&core.transport),
+            trust: Trust::new(core.tokens.clone()),
             was_stable: false,
         }
     }

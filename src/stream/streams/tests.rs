@@ -37,6 +37,7 @@ impl DynTransport for NoTransport {
 fn core() -> Arc<Core> {
     let limits = Limits { max_connections: usize::MAX, ..Limits::default() };
     Core::new(Parts {
+        credentials: None,
         config: Config::default().limits(limits),
         limiter: Limiter::new(),
         metrics: Metrics::default(),
