@@ -71,7 +71,9 @@ pub use config::{
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use doctor::doctor;
 pub use engine::limiter::Limiter;
-pub use error::{BuildError, CloseReason, Gap, SnapshotError, StreamError, SubscribeError};
+pub use error::{
+    BuildError, CloseReason, Gap, SendError, SnapshotError, StreamError, SubscribeError,
+};
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 #[cfg(feature = "prometheus")]
 #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]

@@ -24,6 +24,7 @@ const LEVELS: &[&[&str]] = &[
 const ENGINE: &[&[&str]] = &[
     &["defect"],
     &["sync"],
+    &["outgoing"],
     &["events", "flight", "limiter", "neighbours", "penalty", "topic"],
     &["registry", "tokens"],
     &["core"],

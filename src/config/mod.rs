@@ -79,6 +79,12 @@ pub struct Config {
     pub replay_latest: bool,
     /// How lost connections are retried. Default: ten times, in about 90 s.
     pub retry: RetryPolicy,
+    /// Messages that may wait to be [sent](crate::WsManager::send) per stream. Default 256; at least
+    /// 1. They are the program's own, and so not bounded in bytes.
+    pub send_queue: usize,
+    /// How long a message may wait to be [sent](crate::WsManager::send). Default 5 s. Once it is
+    /// handed to a socket, [`write_timeout`](Self::write_timeout) bounds it instead.
+    pub send_ttl: Duration,
     /// Longest time between two looks of the sweeper while a stream is due to be closed. Default
     /// 60 s. It sleeps until the next one is due, so this bounds nothing but surprises such as a
     /// clock that stood still.
@@ -110,6 +116,8 @@ impl Default for Config {
             quiet_after: Duration::from_secs(120),
             replay_latest: false,
             retry: RetryPolicy::default(),
+            send_queue: 256,
+            send_ttl: Duration::from_secs(5),
             sweep_interval: Duration::from_secs(60),
             token_refresh: Duration::from_secs(60),
             token_timeout: Duration::from_secs(10),
@@ -160,6 +168,8 @@ impl Config {
         quiet_after: Duration,
         replay_latest: bool,
         retry: RetryPolicy,
+        send_queue: usize,
+        send_ttl: Duration,
         sweep_interval: Duration,
         token_refresh: Duration,
         token_timeout: Duration,
@@ -175,6 +185,8 @@ impl Config {
             linger: self.linger,
             quiet_after: self.quiet_after,
             replay_latest: self.replay_latest,
+            send_queue: self.send_queue,
+            send_ttl: self.send_ttl,
         }
     }
 
@@ -203,6 +215,7 @@ impl Config {
             &mut self.retry.max_delay,
             &mut self.retry.min_delay,
             &mut self.retry.reset_after,
+            &mut self.send_ttl,
             &mut self.sweep_interval,
             &mut self.token_refresh,
             &mut self.token_timeout,
@@ -232,18 +245,25 @@ pub struct StreamConfig {
     pub quiet_after: Duration,
     /// See [`Config::replay_latest`](field@Config::replay_latest).
     pub replay_latest: bool,
+    /// See [`Config::send_queue`](field@Config::send_queue).
+    pub send_queue: usize,
+    /// See [`Config::send_ttl`](field@Config::send_ttl).
+    pub send_ttl: Duration,
 }
 
 impl StreamConfig {
     pub(crate) fn validated(mut self) -> Result<Self, ConfigError> {
         at_least_one("buffer", self.buffer)?;
         at_least_one("buffer_bytes", self.buffer_bytes)?;
+        at_least_one("send_queue", self.send_queue)?;
+        positive("send_ttl", self.send_ttl)?;
         if let Some(timeout) = self.data_timeout {
             positive("data_timeout", timeout)?;
         }
         self.data_timeout = self.data_timeout.map(|timeout| timeout.min(NEVER));
         self.linger = self.linger.min(NEVER);
         self.quiet_after = self.quiet_after.min(NEVER);
+        self.send_ttl = self.send_ttl.min(NEVER);
         Ok(self)
     }
 }

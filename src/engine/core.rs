@@ -52,6 +52,8 @@ pub(crate) struct Core {
     /// Tasks that run.
     running: Arc<Watch<usize>>,
     pub(crate) runtime: Option<Runtime>,
+    /// Where the latest connection was started.
+    runs_on: Mutex<Option<Runtime>>,
     pub(crate) seed: u64,
     streams: HashMap<StreamName, StreamConfig>,
     pub(super) sweeper: Arc<Signal>,
@@ -90,6 +92,7 @@ impl Core {
             registry: Mutex::new(Registry::new(&config)),
             running: Arc::new(Watch::new(0)),
             runtime,
+            runs_on: Mutex::default(),
             seed,
             streams,
             sweeper: Arc::default(),
@@ -278,6 +281,17 @@ impl Core {
     /// The runtime to run connections on.
     pub(crate) fn runtime(&self) -> Option<Runtime> {
         self.runtime.clone().or_else(|| Runtime::try_current().ok())
+    }
+
+    /// A connection was started on `runtime`.
+    pub(super) fn runs_on(&self, runtime: &Runtime) {
+        let before = self.runs_on.lock().replace(runtime.clone());
+        drop(before);
+    }
+
+    /// A runtime to wait on for who is in none: the latest that a connection was started on.
+    pub(crate) fn clock(&self) -> Option<Runtime> {
+        self.runs_on.lock().clone()
     }
 
     /// Takes a decision under the lock, and carries it out without.

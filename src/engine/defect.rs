@@ -8,6 +8,8 @@
 pub(crate) enum Defect {
     /// A connection that ended by itself leaves its streams to themselves.
     EndIsKept,
+    /// A message whose sender has gone goes back to its place when its socket is lost.
+    ForsakenIsKept,
     /// A seat is given back by the name of its topic, whichever topic has that name now.
     LeaveByName,
     /// Who waits for a shared call and goes away wakes none of the others.
@@ -26,6 +28,8 @@ pub(crate) enum Defect {
     SitsOnDueTopic,
     /// A connection dials while an older one of its lane is still closing.
     SocketOverlaps,
+    /// A message is looked for and taken back in two steps.
+    WithdrawInTwoSteps,
 }
 
 /// Whether the mistake is made.

@@ -11,6 +11,7 @@ pub(crate) mod events;
 mod flight;
 pub(crate) mod limiter;
 pub(crate) mod neighbours;
+pub(crate) mod outgoing;
 mod penalty;
 pub(crate) mod registry;
 pub(crate) mod seat;

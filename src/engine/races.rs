@@ -19,6 +19,7 @@ use super::connection::task::Running;
 use super::core::{Core, Parts};
 use super::defect::{Defect, with};
 use super::limiter::Limiter;
+use super::outgoing::{Outgoing, Post, Taken, Waiting};
 use super::registry::{Kind, Link};
 use super::seat::Seat;
 use super::sync::{Following, Signal};
@@ -373,6 +374,73 @@ fn what_comes_for_a_member_wakes_its_set() {
         later.join().unwrap();
         drop(streams);
         block_on(stage.core.all_finished());
+    });
+}
+
+/// Two messages that are sent on a stream which is joined on the connection of `post`.
+fn two_sent(post: &Arc<Post>) -> [Waiting; 2] {
+    let outgoing = Outgoing::new(StreamName::try_from("x").unwrap(), 2);
+    outgoing.serve(post);
+    ["1", "2"].map(|text| outgoing.send(text.into()).unwrap())
+}
+
+/// The next message, and whether it is the first of the two.
+fn taken(post: &Arc<Post>) -> (Taken, bool) {
+    let taken = block_on(poll_fn(|cx| post.poll_take(usize::MAX, cx))).expect("there is room");
+    let is_first = *taken.message().unwrap() == "1".into();
+    (taken, is_first)
+}
+
+#[test]
+fn a_message_is_withdrawn_or_written_and_never_both() {
+    explore_with_twins(&[Defect::WithdrawInTwoSteps], || {
+        let post = Arc::default();
+        let [mut first, _last] = two_sent(&post);
+        let withdrawing = thread::spawn(move || {
+            let withdrawn = first.withdraw();
+            (withdrawn, withdrawn || block_on(poll_fn(|cx| first.poll_outcome(cx))).is_ok())
+        });
+        let mut written = false;
+        loop {
+            let (mut taken, is_first) = taken(&post);
+            taken.start();
+            taken.settle(Ok(()));
+            if !is_first {
+                break;
+            }
+            written = true;
+        }
+        let (withdrawn, told) = withdrawing.join().unwrap();
+        assert!(withdrawn != written, "withdrawn: {withdrawn}, written: {written}");
+        assert!(told, "who sent what was written is told so");
+    });
+}
+
+#[test]
+fn a_message_whose_sender_has_gone_does_not_come_back() {
+    explore_with_twins(&[Defect::ForsakenIsKept], || {
+        let post = Arc::default();
+        let [first, _last] = two_sent(&post);
+        let gone = Arc::new(AtomicUsize::new(0));
+        let leaving = {
+            let gone = Arc::clone(&gone);
+            thread::spawn(move || {
+                drop(first);
+                gone.store(1, SeqCst);
+            })
+        };
+        for turn in 0.. {
+            let had_gone = gone.load(SeqCst) == 1;
+            let (taken, is_first) = taken(&post);
+            if !is_first {
+                break;
+            }
+            assert!(!had_gone, "it is taken after its sender has gone");
+            if turn == 1 {
+                taken.settle(Ok(())); // Before, the socket was lost, and it went back.
+            }
+        }
+        leaving.join().unwrap();
     });
 }
 

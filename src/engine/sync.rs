@@ -1,4 +1,4 @@
-//! What crosses tasks: a mutex, a signal and a watched value.
+//! What crosses tasks: a mutex, a signal, a promise and a watched value.
 //!
 //! Everything that two tasks touch goes through this file, so that the races of the engine are
 //! explored on the engine's own code: built with `--cfg wsmux_shuttle`, the primitives below are
@@ -69,6 +69,63 @@ impl Signal {
         };
         drop(replaced);
         Poll::Pending
+    }
+}
+
+/// A value that is given once, to the one task that waits for it.
+#[derive(Debug)]
+pub(crate) struct Promise<T>(Mutex<Promised<T>>);
+
+#[derive(Debug)]
+struct Promised<T> {
+    forsaken: bool,
+    value: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Default for Promise<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Promised { forsaken: false, value: None, waker: None }))
+    }
+}
+
+impl<T> Promise<T> {
+    /// Gives the value.
+    pub(crate) fn keep(&self, value: T) {
+        let (waker, before) = {
+            let mut promised = self.0.lock();
+            (promised.waker.take(), promised.value.replace(value))
+        };
+        drop(before);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes the value, or asks to be woken by it.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<T> {
+        let replaced = {
+            let mut promised = self.0.lock();
+            if let Some(value) = promised.value.take() {
+                return Poll::Ready(value);
+            }
+            register(&mut promised.waker, cx)
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Has who waits look again, though there is no value.
+    pub(crate) fn wake(&self) {
+        let waker = self.0.lock().waker.take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn forsake(&self) {
+        self.0.lock().forsaken = true;
+    }
+
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.0.lock().forsaken
     }
 }
 

@@ -40,6 +40,28 @@ fn who_builds_a_manager_is_told_what_would_work() {
 }
 
 #[test]
+fn who_sends_is_told_what_is_known() {
+    assert_says([
+        (SendError::Closed, "not sent: the stream ended, subscribe again to go on"),
+        (SendError::Expired, "not sent: it could not be written in time (`Config::send_ttl`)"),
+        (
+            SendError::Full,
+            "not sent: too many messages are waiting, send slower or raise `send_queue`",
+        ),
+        (SendError::NotOpen, "not sent: the stream is not open, subscribe first"),
+        (SendError::Refused, "not sent: the stream's protocol has no way to send it"),
+        (
+            SendError::TooLarge { max: 9 },
+            "not sent: the message is larger than the transport's 9 bytes",
+        ),
+        (
+            SendError::Unknown,
+            "the socket was lost while the message was written: the server may have it",
+        ),
+    ]);
+}
+
+#[test]
 fn who_is_refused_a_subscription_is_told_the_way_out() {
     assert_says([
         (

@@ -4,6 +4,7 @@ mod builder;
 mod health;
 mod health_changes;
 mod metrics;
+mod send;
 
 use std::fmt;
 use std::sync::Arc;

@@ -36,6 +36,16 @@ pub trait Session: Send {
     /// A message came.
     fn receive(&mut self, message: &Message, cx: &mut Cx<'_>);
 
+    /// The program [sends](crate::WsManager::send) `message` on `name`, which is joined.
+    ///
+    /// Push it here and now, as it is (the default) or in the protocol's form: it counts as sent once
+    /// all that this call pushes is written, and as [refused](crate::SendError::Refused) if that is
+    /// nothing. It may be called again for the same message, as long as nothing of it was written.
+    fn send(&mut self, name: &StreamName, message: Message, cx: &mut Cx<'_>) {
+        let _ = name;
+        cx.push(message);
+    }
+
     /// When [`tick`](Self::tick) is to be called. Asked after every other call. One that has passed
     /// and is not moved comes again after a millisecond.
     fn deadline(&self) -> Option<Instant> {

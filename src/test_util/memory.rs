@@ -39,12 +39,13 @@ use crate::transport::{Frame, Frames, Socket, Transport, TransportError};
 #[must_use]
 pub fn pair() -> (MemoryTransport, MemoryServer) {
     let (dials, incoming) = mpsc::unbounded();
-    (MemoryTransport { dials }, MemoryServer { incoming, next: None })
+    (MemoryTransport { dials, max_send: usize::MAX }, MemoryServer { incoming, next: None })
 }
 
 #[derive(Debug)]
 struct Dialled {
     answer: oneshot::Sender<Result<(MemorySocket, Response), TransportError>>,
+    max_send: usize,
     request: Request,
 }
 
@@ -52,6 +53,17 @@ struct Dialled {
 #[derive(Clone, Debug)]
 pub struct MemoryTransport {
     dials: mpsc::UnboundedSender<Dialled>,
+    max_send: usize,
+}
+
+impl MemoryTransport {
+    /// Sets the largest message that its sockets take, in bytes: [`Socket::max_send`]. Default: no
+    /// bound.
+    #[must_use]
+    pub fn max_send(mut self, bytes: usize) -> Self {
+        self.max_send = bytes;
+        self
+    }
 }
 
 impl Transport for MemoryTransport {
@@ -59,7 +71,8 @@ impl Transport for MemoryTransport {
 
     async fn connect(&self, request: &Request) -> Result<(MemorySocket, Response), TransportError> {
         let (answer, answered) = oneshot::channel();
-        self.dials.unbounded_send(Dialled { answer, request: request.clone() }).map_err(|_| {
+        let dialled = Dialled { answer, max_send: self.max_send, request: request.clone() };
+        self.dials.unbounded_send(dialled).map_err(|_| {
             TransportError::new(DisconnectReason::Handshake).with_source("no server")
         })?;
         answered.await.unwrap_or_else(|_| Err(TransportError::new(DisconnectReason::Ended)))
@@ -137,7 +150,7 @@ impl Dial {
     #[must_use]
     pub fn accept(self) -> Peer {
         let link = Arc::new(Mutex::new(Link::default()));
-        let socket = MemorySocket { link: Arc::clone(&link) };
+        let socket = MemorySocket { link: Arc::clone(&link), max_send: self.0.max_send };
         let response = Response::new(101, HeaderMap::new());
         let _ = self.0.answer.send(Ok((socket, response)));
         Peer { link, request: self.0.request }
@@ -227,6 +240,26 @@ impl Peer {
         self.change(|link| link.fault = Some(error));
     }
 
+    /// Takes up to `frames` of what a [stalled](Self::stall) client has written, and returns how many
+    /// there were. The client is not told: to it, a part of its write has gone and a part has not.
+    pub fn take(&self, frames: usize) -> usize {
+        let (taken, waker) = {
+            let mut guard = lock(&self.link);
+            let link = &mut *guard;
+            let taken = frames.min(link.buffered.len());
+            link.to_server.extend(link.buffered.drain(..taken));
+            (taken, link.server_waker.take())
+        };
+        wake(waker);
+        taken
+    }
+
+    /// What the client has written and a [stalled](Self::stall) server has not taken.
+    #[must_use]
+    pub fn untaken(&self) -> Vec<Frame> {
+        lock(&self.link).buffered.iter().cloned().collect()
+    }
+
     /// Takes nothing that the client writes, or goes on to.
     pub fn stall(&self, stalled: bool) {
         let waker = {
@@ -284,6 +317,7 @@ impl Drop for Peer {
 #[derive(Debug)]
 pub struct MemorySocket {
     link: Arc<Mutex<Link>>,
+    max_send: usize,
 }
 
 impl Socket for MemorySocket {
@@ -314,7 +348,16 @@ impl Socket for MemorySocket {
         Poll::Pending
     }
 
+    fn max_send(&self) -> usize {
+        self.max_send
+    }
+
     fn start_send(&mut self, frame: Frame) -> Result<(), TransportError> {
+        if let Frame::Data(message) = &frame {
+            if message.len() > self.max_send {
+                return Err(TransportError::new(DisconnectReason::MessageTooLarge));
+            }
+        }
         lock(&self.link).buffered.push_back(frame);
         Ok(())
     }

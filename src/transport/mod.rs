@@ -75,6 +75,12 @@ pub trait Socket: Send + Unpin + 'static {
         frames: &mut Frames,
     ) -> Poll<Result<(), TransportError>>;
 
+    /// The largest message that [`start_send`](Self::start_send) takes, in bytes. A larger one of
+    /// the program's own is refused before it comes so far.
+    fn max_send(&self) -> usize {
+        usize::MAX
+    }
+
     /// Takes a frame to be sent by [`poll_flush`](Self::poll_flush). Called only when all earlier
     /// flushing is done.
     ///

@@ -31,10 +31,13 @@ use crate::protocol::{Request, Response, Url};
 
 pub use self::socket::TungsteniteSocket;
 
+/// The largest message that is sent, in bytes.
+const MAX_SEND: usize = 16 << 20;
+
 /// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
-/// never reads could grow the buffer without end. A frame of 16 MiB fits with its head and, since
+/// never reads could grow the buffer without end. The largest message fits with its head and, since
 /// they wait in the same place, a few pongs.
-const MAX_BACKLOG: usize = (16 << 20) + (1 << 10);
+const MAX_BACKLOG: usize = MAX_SEND + (1 << 10);
 
 /// The default [`Transport`], built on tokio, rustls and tungstenite.
 ///

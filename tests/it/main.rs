@@ -20,6 +20,7 @@ mod multiplex;
 mod readers;
 mod reconnect;
 mod resync;
+mod sending;
 mod status;
 mod switch;
 

@@ -14,7 +14,7 @@ use wsmux::test_util::memory::{self, MemoryServer};
 use wsmux::transport::TransportError;
 use wsmux::{
     BuildError, Gap, InvalidLabel, InvalidName, Limiter, ManagerMetrics, Message, MetricsEvery,
-    StreamError, StreamName, WsManager, WsManagerBuilder,
+    SendError, StreamError, StreamName, WsManager, WsManagerBuilder,
 };
 
 use crate::{MINUTE, MS, SECOND, config, manager, manager_with, settle};
@@ -95,7 +95,7 @@ fn shown(key: &Key) -> String {
 }
 
 /// Refused once; lost once; one message that cannot be read, one for nobody, a hole in the feed, a
-/// reader that lags, a name that is refused.
+/// reader that lags, a name that is refused; one message sent, and one that is not.
 async fn see_everything(manager: &WsManager, server: &mut MemoryServer) -> impl Sized + use<> {
     let mut stream = manager.subscribe::<u64>("x").unwrap();
     server.refuse(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)).await;
@@ -119,6 +119,8 @@ async fn see_everything(manager: &WsManager, server: &mut MemoryServer) -> impl 
     peer.send("reject y");
     settle().await;
     let lease = manager.keep_warm("x").unwrap();
+    assert_eq!(manager.send("x", "1").await, Ok(()));
+    assert_eq!(manager.send("nobody's", "1").await, Err(SendError::NotOpen));
     (stream, rejected, lease, peer)
 }
 
@@ -132,7 +134,7 @@ fn every_metric_is_told_with_its_unit_and_its_meaning() {
     });
     let told = recorder.snapshotter().snapshot().into_vec();
     let names: BTreeSet<_> = told.iter().map(|(key, ..)| key.key().name().to_owned()).collect();
-    assert_eq!(names.len(), 23, "{names:?}");
+    assert_eq!(names.len(), 25, "{names:?}");
     for (key, unit, help, _) in told {
         let name = key.key().name();
         assert!(help.is_some_and(|help| help.ends_with('.')), "{name}");

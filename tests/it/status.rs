@@ -14,7 +14,7 @@ use wsmux::test_util::memory::{MemoryServer, Peer};
 use wsmux::transport::{Frame, TransportError};
 use wsmux::{
     CloseReason, DisconnectReason, Event, Gap, InvalidName, ManagerMetrics, Message, Overall,
-    RetryPolicy, Status, StatusStream, StreamName, Subscription, Text, WsManager,
+    RetryPolicy, SendError, Status, StatusStream, StreamName, Subscription, Text, WsManager,
 };
 
 use crate::{MINUTE, MS, SECOND, config, manager, manager_of, manager_with, settle};
@@ -444,6 +444,8 @@ fn as_told(counts: &ManagerMetrics) -> BTreeMap<String, f64> {
         ("reader_lag_messages", counts.lag),
         ("reconnect_seconds", 1),
         ("retry_count_total", counts.retries),
+        ("send_errors_total not_open", counts.send_errors),
+        ("sent_messages_total", counts.sent),
         ("stream_cleanups_total rejected", 1),
         ("stream_cleanups_total unused", counts.stream_cleanups - 1),
         ("stream_creations_total", counts.stream_creations),
@@ -478,6 +480,8 @@ async fn live_and_count(
         let item = x.recv().await.unwrap();
         assert!(is_expected(&item), "{item:?}");
     }
+    assert_eq!(manager.send("x", "1").await, Ok(()));
+    assert_eq!(manager.send("nobody's", "1").await, Err(SendError::NotOpen));
     (x, y, peer)
 }
 
@@ -502,6 +506,9 @@ fn counts_are_exact_and_the_facade_is_told_the_same() {
     expected.lagged = 2;
     expected.messages = 6;
     expected.retries = 2;
+    expected.send_errors = 1;
+    expected.send_errors_by_reason = [("not_open", 1)].into();
+    expected.sent = 1;
     expected.stream_cleanups = 2;
     expected.stream_creations = 4;
     expected.unroutable = 2;

@@ -10,6 +10,7 @@ mod hostile_names;
 mod order_book;
 mod proxy;
 mod secrets;
+mod sending;
 mod sockets;
 mod tls;
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::config::{Backoff, RetryPolicy};
 use crate::engine::events::Log;
+use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
 use crate::engine::topic::Topic;
 use crate::error::CloseReason;
@@ -44,6 +45,8 @@ pub(super) struct Members {
     join_due: BTreeSet<(Instant, usize)>,
     members: Slab<Member>,
     metrics: Arc<Metrics>,
+    /// What the program itself sends on those that are joined.
+    post: Arc<Post>,
     retry: RetryPolicy,
     seed: u64,
     /// Members with messages that are not published yet.
@@ -90,6 +93,7 @@ impl Members {
             join_due: BTreeSet::new(),
             members: Slab::new(),
             metrics,
+            post: Arc::default(),
             retry,
             seed,
             touched: Vec::new(),
@@ -355,6 +359,10 @@ impl Members {
         self.budget
     }
 
+    pub(super) fn post(&self) -> &Arc<Post> {
+        &self.post
+    }
+
     fn keys(&self) -> Vec<usize> {
         self.members.iter().map(|(key, _)| key).collect()
     }
@@ -383,7 +391,10 @@ impl Members {
             return;
         }
         match member.stage {
-            Stage::Joined { .. } => topic.joined(Instant::now(), 1),
+            Stage::Joined { .. } => {
+                topic.joined(Instant::now(), 1);
+                topic.outgoing.serve(&self.post);
+            }
             Stage::Joining { .. } | Stage::Wanted { .. } => topic.set_status(status.clone()),
         }
         member.pending.clear();
@@ -413,6 +424,7 @@ impl Members {
         match stage {
             Stage::Joined { data_due } => {
                 self.data_due.extend(data_due.map(|due| (due, key)));
+                self.members[key].topic.outgoing.serve(&self.post);
             }
             Stage::Joining { deadline } => {
                 self.join_due.insert((deadline, key));
@@ -423,10 +435,11 @@ impl Members {
         }
     }
 
-    /// Takes a member out of the set that its stage is in.
+    /// Takes a member out of the set that its stage is in. Only what is joined is written to.
     fn unlist(&mut self, key: usize) {
         match self.members[key].stage {
             Stage::Joined { data_due } => {
+                self.members[key].topic.outgoing.leave(&self.post);
                 if let Some(due) = data_due {
                     self.data_due.remove(&(due, key));
                 }

@@ -22,6 +22,7 @@ mod outbox;
 mod renewal;
 pub(crate) mod task;
 mod trust;
+mod write;
 
 use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};

@@ -35,9 +35,9 @@ pub(super) struct Open {
     greeted: bool,
     heard_at: Instant,
     /// The time, as of this turn or of what was read in it.
-    now: Instant,
+    pub(super) now: Instant,
     opened_at: Instant,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// When a ping was sent that nothing has followed.
     pinged_at: Option<Instant>,
     /// Hides what was sent to the server in what it says.
@@ -46,8 +46,8 @@ pub(super) struct Open {
     renewal: Renewal,
     request: Request,
     said: Said,
-    session: Box<dyn Session>,
-    socket: BoxSocket,
+    pub(super) session: Box<dyn Session>,
+    pub(super) socket: BoxSocket,
     timer: Pin<Box<Sleep>>,
     _counted: OpenSocket,
 }
@@ -62,7 +62,7 @@ pub(super) enum Ended {
     Unwanted,
 }
 
-type Poised = Result<(), Ended>;
+pub(super) type Poised = Result<(), Ended>;
 
 /// The shortest time between two ticks of a session.
 const TICK: Duration = Duration::from_millis(1);
@@ -159,7 +159,7 @@ impl Open {
         self.renew(of, cx)?;
         self.join_wanted(of)?; // What was read may have made the session ready.
         of.members.publish(self.now);
-        self.outbox.poll_write(&mut self.socket, self.now, cx).map_err(lost)?;
+        self.write(cx, of)?;
         let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
@@ -247,7 +247,7 @@ impl Open {
     }
 
     /// Lets the session speak, and acts upon what it said.
-    fn speak(
+    pub(super) fn speak(
         &mut self,
         of: &mut Context,
         speak: impl FnOnce(&mut dyn Session, &mut Cx<'_>),
@@ -381,12 +381,12 @@ impl Open {
 /// Has this task polled again once all others that are ready have had their turn. A mere wake-up
 /// is no such thing: a current-thread runtime polls its main task only every so many others, and so
 /// a reader there would lag behind a busy socket.
-fn give_way(cx: &mut task::Context<'_>) {
+pub(super) fn give_way(cx: &mut task::Context<'_>) {
     let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// The socket itself reports its loss.
-fn lost(error: TransportError) -> Ended {
+pub(super) fn lost(error: TransportError) -> Ended {
     Ended::Lost { error, close: false }
 }
 

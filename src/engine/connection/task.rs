@@ -24,6 +24,7 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let id = link.id;
     let running = Running::new(core, &link);
     let mut connection = Connection::new(core, link);
+    core.runs_on(runtime);
     let task = runtime.spawn(async move {
         let mut running = running;
         let reason = connection.run().await;

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use self::ring::{Break, Cursor, Facts, Notice, Parked, Ring, merged};
 use super::defect::{Defect, seeded};
+use super::outgoing::Outgoing;
 use super::sync::{Mutex, Watch, register};
 use crate::batch::{Batch, Entry};
 use crate::config::StreamConfig;
@@ -48,6 +49,8 @@ pub(crate) struct Topic {
     meters: Mutex<Vec<Weak<Meter>>>,
     metrics: Arc<Metrics>,
     pub(crate) name: StreamName,
+    /// What the program itself sends on the stream.
+    pub(crate) outgoing: Arc<Outgoing>,
     ring: Mutex<Ring>,
     /// Where it is counted by itself, if it is to be.
     series: Option<Arc<Series>>,
@@ -66,6 +69,7 @@ impl Topic {
             meters: Mutex::default(),
             series: metrics.series(&name),
             metrics,
+            outgoing: Outgoing::new(name.clone(), settings.send_queue),
             name,
             ring: Mutex::new(Ring::new()),
             settings,
@@ -190,6 +194,7 @@ impl Topic {
             ring.facts.joined_at = None;
             ring.take_wakers(&mut woken);
         }
+        self.outgoing.close();
         self.metrics.stream_closed(&reason);
         self.set_status(Status::Closed(reason));
         self.status.close();

@@ -68,6 +68,8 @@ families! {
     LEASES = Gauge "leases" in Count: "Leases that keep a stream open now.";
     MESSAGES = Counter "messages_total" in Count: "Messages received.";
     BYTES = Counter "bytes_total" in Bytes: "Bytes of messages received.";
+    SENT = Counter "sent_messages_total" in Count: "Messages of the program's own that were sent.";
+    SEND_ERRORS = Counter "send_errors_total" in Count: "Messages of the program's own that were not sent, or of which nobody knows, by reason.";
     UNROUTABLE = Counter "unroutable_messages_total" in Count: "Messages received for no stream that is joined.";
     DECODE_ERRORS = Counter "decode_errors_total" in Count: "Messages that could not be read as the type subscribed to, per reader.";
     CALLBACK_PANICS = Counter "callback_panics_total" in Count: "Panics of callbacks that were contained.";

@@ -33,7 +33,7 @@ use self::per_stream::PerStream;
 use super::Status;
 use super::activity::Recent;
 use crate::config::Label;
-use crate::error::{CloseReason, Gap};
+use crate::error::{CloseReason, Gap, SendError};
 use crate::name::StreamName;
 use crate::protocol::DisconnectReason;
 
@@ -62,6 +62,8 @@ pub(crate) struct Metrics {
     pub(crate) recent: Recent,
     reconnects: Histogram,
     retries: Counter,
+    send_errors: Counters,
+    sent: Counter,
     stream_cleanups: Counters,
     stream_creations: Counter,
     unroutable: Counter,
@@ -94,6 +96,8 @@ impl Metrics {
             recent: Recent::default(),
             reconnects: Histogram::new(&families::RECONNECT, &manager),
             retries: counter(&families::RETRIES),
+            send_errors: counters(&families::SEND_ERRORS, "reason", SendError::LABELS),
+            sent: counter(&families::SENT),
             stream_cleanups: counters(&families::STREAM_CLEANUPS, "reason", CloseReason::LABELS),
             stream_creations: counter(&families::STREAM_CREATIONS),
             unroutable: counter(&families::UNROUTABLE),
@@ -113,6 +117,7 @@ impl Metrics {
     pub(crate) fn snapshot(&self) -> ManagerMetrics {
         let disconnects_by_reason = self.disconnects.get();
         let gaps_by_cause = self.gaps.get();
+        let send_errors_by_reason = self.send_errors.get();
         let stream_cleanups_by_reason = self.stream_cleanups.get();
         let level = |level| self.levels.get(level);
         ManagerMetrics {
@@ -135,6 +140,9 @@ impl Metrics {
             readers: level(Level::Readers),
             reconnects: self.reconnects.get(),
             retries: self.retries.get(),
+            send_errors: send_errors_by_reason.values().sum(),
+            send_errors_by_reason,
+            sent: self.sent.get(),
             stream_cleanups: stream_cleanups_by_reason.values().sum(),
             stream_cleanups_by_reason,
             stream_creations: self.stream_creations.get(),
@@ -197,6 +205,14 @@ impl Metrics {
             if let Some(series) = series {
                 series.received(messages, bytes, to);
             }
+        });
+    }
+
+    /// A message of the program's own was sent, or not.
+    pub(crate) fn sent(&self, outcome: &Result<(), SendError>) {
+        self.tell(|to| match outcome {
+            Ok(()) => self.sent.add(1, to),
+            Err(e) => self.send_errors.add(e.label(), 1, to),
         });
     }
 

@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::formatting::{
 use self::Samples::{By, Histogram, One};
 use super::families::{self, Family, Kind};
 use super::{DurationHistogram, ManagerMetrics, StreamCounts, StreamStates};
-use crate::error::{CloseReason, Gap};
+use crate::error::{CloseReason, Gap, SendError};
 use crate::protocol::DisconnectReason;
 
 /// What a metric is for one manager.
@@ -136,6 +136,8 @@ static SHOWN: &[(&Family, Read)] = &[
     (&families::LEASES, |m| One(m.leases)),
     (&families::MESSAGES, |m| One(m.messages)),
     (&families::BYTES, |m| One(m.bytes)),
+    (&families::SENT, |m| One(m.sent)),
+    (&families::SEND_ERRORS, |m| By("reason", all(SendError::LABELS, &m.send_errors_by_reason))),
     (&families::UNROUTABLE, |m| One(m.unroutable)),
     (&families::DECODE_ERRORS, |m| One(m.decode_errors)),
     (&families::CALLBACK_PANICS, |m| One(m.callback_panics)),

@@ -63,6 +63,14 @@ pub struct ManagerMetrics {
     pub reconnects: DurationHistogram,
     /// Retries scheduled.
     pub retries: u64,
+    /// Messages of the program's own that were not [sent](crate::WsManager::send), or of which nobody
+    /// knows.
+    pub send_errors: u64,
+    /// The same by [`SendError::label`](crate::SendError::label). Reasons that did not occur are left
+    /// out.
+    pub send_errors_by_reason: BTreeMap<&'static str, u64>,
+    /// Messages of the program's own that were [sent](crate::WsManager::send).
+    pub sent: u64,
     /// Streams closed.
     pub stream_cleanups: u64,
     /// Streams closed, by [`CloseReason::label`](crate::CloseReason::label). Reasons that did not
@@ -140,7 +148,7 @@ impl ManagerMetrics {
     }
 
     /// What only grows.
-    fn counts_mut(&mut self) -> [&mut u64; 11] {
+    fn counts_mut(&mut self) -> [&mut u64; 13] {
         [
             &mut self.bytes,
             &mut self.callback_panics,
@@ -150,20 +158,28 @@ impl ManagerMetrics {
             &mut self.lagged,
             &mut self.messages,
             &mut self.retries,
+            &mut self.send_errors,
+            &mut self.sent,
             &mut self.stream_cleanups,
             &mut self.stream_creations,
             &mut self.unroutable,
         ]
     }
 
-    fn breakdowns(&self) -> [&BTreeMap<&'static str, u64>; 3] {
-        [&self.disconnects_by_reason, &self.gaps_by_cause, &self.stream_cleanups_by_reason]
+    fn breakdowns(&self) -> [&BTreeMap<&'static str, u64>; 4] {
+        [
+            &self.disconnects_by_reason,
+            &self.gaps_by_cause,
+            &self.send_errors_by_reason,
+            &self.stream_cleanups_by_reason,
+        ]
     }
 
-    fn breakdowns_mut(&mut self) -> [&mut BTreeMap<&'static str, u64>; 3] {
+    fn breakdowns_mut(&mut self) -> [&mut BTreeMap<&'static str, u64>; 4] {
         [
             &mut self.disconnects_by_reason,
             &mut self.gaps_by_cause,
+            &mut self.send_errors_by_reason,
             &mut self.stream_cleanups_by_reason,
         ]
     }

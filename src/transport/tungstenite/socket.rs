@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Wire, Utf8Bytes};
 
 use super::super::stream::Stream;
 use super::super::{Frame, Frames, Socket, TransportError};
+use super::MAX_SEND;
 use super::failure;
 use super::head::Head;
 use crate::message::{Message, Text};
@@ -106,6 +107,10 @@ impl Socket for TungsteniteSocket {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    fn max_send(&self) -> usize {
+        MAX_SEND
     }
 
     fn start_send(&mut self, frame: Frame) -> Result<(), TransportError> {
@@ -332,7 +337,7 @@ mod tests {
     async fn a_frame_of_16_mib_can_be_sent_though_a_pong_waits() {
         let (mut socket, mut tcp) = opened(&Tungstenite::new(), &frame(0x89, &[b'p'; 125])).await;
         assert_eq!(read(&mut socket, 1).await.unwrap().len(), 1);
-        socket.start_send(Frame::Data(vec![0; 16 << 20].into())).unwrap();
+        socket.start_send(Frame::Data(vec![0; socket.max_send()].into())).unwrap();
         let server = async {
             let mut data = vec![0; 14 + (16 << 20)];
             tcp.read_exact(&mut data).await.unwrap();

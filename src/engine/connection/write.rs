@@ -1,0 +1,77 @@
+//! What is written on an open socket, and when.
+//!
+//! A message of the program's own is taken from its stream at the last moment: when nothing stalls,
+//! and in the same breath in which it is handed to the socket. Until then it can be withdrawn.
+
+use std::task::{self, Poll};
+
+use super::context::Context;
+use super::open::{Ended, Open, Poised, give_way, lost};
+use super::outbox::{BURST, len};
+use crate::engine::outgoing::Taken;
+use crate::error::SendError;
+
+/// More than what a frame adds to its payload (RFC 6455 §5.2).
+const FRAME: usize = 16;
+
+impl Open {
+    /// Writes what the kernel takes. After a burst of nothing but the program's own messages the
+    /// others have their turn: programs that send all the time stop no reading.
+    pub(super) fn write(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Poised {
+        let mut sent = false;
+        while self.outbox.poll_flush(&mut self.socket, self.now, cx).map_err(lost)? {
+            if sent && self.outbox.is_idle() {
+                if of.members.post().poll_waiting(cx).is_ready() {
+                    give_way(cx);
+                }
+                break;
+            }
+            self.outbox.hand_over(&mut self.socket).map_err(lost)?;
+            sent |= self.send(cx, of)?;
+            if !sent && self.outbox.is_idle() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over the program's own messages that fit into the burst. Returns whether there was any.
+    fn send(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Result<bool, Ended> {
+        let mut any = false;
+        for _ in 0..BURST {
+            let Some(room) = self.outbox.room_for_letter() else { break };
+            let Poll::Ready(Some(letter)) = of.members.post().poll_take(room, cx) else { break };
+            any = true;
+            if !self.send_one(letter, room, of)? {
+                break;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Returns whether there was room for it. A letter that is dropped here, for want of room or since
+    /// the session gave up, goes back to its place: nothing of it was written.
+    fn send_one(&mut self, letter: Taken, room: usize, of: &mut Context) -> Result<bool, Ended> {
+        let Some(message) = letter.message().cloned() else { return Ok(true) };
+        let max = self.socket.max_send();
+        if message.len() > max {
+            letter.settle(Err(SendError::TooLarge { max }));
+            return Ok(true);
+        }
+        let aside = self.outbox.set_aside();
+        let spoken = self.speak(of, |session, cx| session.send(letter.name(), message, cx));
+        let frames = self.outbox.resume(aside);
+        spoken?;
+        let bytes = frames.iter().map(|frame| FRAME + len(frame)).sum::<usize>();
+        if frames.is_empty() {
+            letter.settle(Err(SendError::Refused));
+        } else if bytes > max.saturating_add(FRAME) {
+            letter.settle(Err(SendError::TooLarge { max }));
+        } else if bytes > room.saturating_add(FRAME * frames.len()) {
+            return Ok(false);
+        } else {
+            self.outbox.hand_over_letter(letter, frames, &mut self.socket).map_err(lost)?;
+        }
+        Ok(true)
+    }
+}
