@@ -10,6 +10,10 @@ use crate::transport::certificate::CertificateFault;
 #[must_use]
 pub fn advice(reason: &DisconnectReason) -> &'static str {
     match reason {
+        DisconnectReason::AssemblyTimeout => {
+            "the server or the network stalls in midst of a message: raise \
+             `Tungstenite::assembly_timeout`, if it is only slow"
+        }
         DisconnectReason::Certificate => {
             "have the certificate mended, or trust its root (`Tls::add_root_pem`, `--ca`)"
         }
@@ -23,6 +27,7 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
         DisconnectReason::Ended => {
             "the server, or something on the way, hung up: its own log may say why"
         }
+        DisconnectReason::Flood => "the server is broken or hostile: tell its owner",
         DisconnectReason::Handshake => {
             "is this the URL of a WebSocket? a web page or another API answers like this"
         }

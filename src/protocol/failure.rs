@@ -28,6 +28,9 @@ pub(crate) use labels;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
+    /// A message did not come to its end within
+    /// [`assembly_timeout`](crate::transport::Tungstenite::assembly_timeout).
+    AssemblyTimeout,
     /// The server's certificate is not valid: unknown issuer, other name, expired, not yet valid.
     Certificate,
     /// The server sent a close frame.
@@ -45,6 +48,8 @@ pub enum DisconnectReason {
     Dns,
     /// The connection ended without a close frame.
     Ended,
+    /// More fragments, pings or pongs came than a server has reason to send.
+    Flood,
     /// The server answered the handshake, but not with the WebSocket that was asked for.
     Handshake,
     /// Nothing was heard for the heartbeat's interval, nor for its timeout after a ping.
@@ -93,12 +98,14 @@ impl DisconnectReason {
 
     labels! {
         self {
+            Self::AssemblyTimeout => "assembly_timeout",
             Self::Certificate => "certificate",
             Self::Closed { .. } => "closed",
             Self::ConnectTimeout => "connect_timeout",
             Self::DataTimeout => "data_timeout",
             Self::Dns => "dns",
             Self::Ended => "ended",
+            Self::Flood => "flood",
             Self::Handshake => "handshake",
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::Http { .. } => "http",
@@ -120,6 +127,7 @@ impl DisconnectReason {
 impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AssemblyTimeout => f.write_str("a message did not come to its end in time"),
             Self::Certificate => f.write_str("the server's certificate is not valid"),
             Self::Closed { code, reason } => {
                 f.write_str("closed by the server")?;
@@ -130,6 +138,7 @@ impl fmt::Display for DisconnectReason {
             Self::DataTimeout => f.write_str("no message within the data timeout"),
             Self::Dns => f.write_str("the host's name cannot be resolved"),
             Self::Ended => f.write_str("the connection ended without a close frame"),
+            Self::Flood => f.write_str("the server floods the connection"),
             Self::Handshake => f.write_str("the server's handshake is not the one asked for"),
             Self::HeartbeatTimeout => f.write_str("no sign of life within the heartbeat timeout"),
             Self::Http { status } => write!(f, "the server answered with HTTP status {status}"),
@@ -204,6 +213,7 @@ impl<'a> Failure<'a> {
 /// | close 1012, 1013 | `RetryAfter` 5 s |
 /// | `Retry-After` with any status that is retried | `RetryAfter` that, at most 10 min |
 /// | HTTP 429, 418 | `RetryAfter` that or the policy's longest delay, at most 10 min, for the whole host |
+/// | a flood of fragments or pings, a message without an end | `RetryAfter` 5 s; the third in a row `Fatal` |
 /// | close 1002, 1003, 1007, 1009, 1010, invalid frames, an answer that is no proxy's | `Retry`; the third in a row [`Fatal`](Self::Fatal) |
 /// | a message above the limit | `Retry`; the second in a row `Fatal` |
 /// | HTTP 401, 403, close 4401, 4403 | [`NewToken`](Self::NewToken) |

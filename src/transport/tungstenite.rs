@@ -4,11 +4,15 @@
 //! `log` crate it writes whole requests and messages at level `trace`: a program that collects
 //! these records collects tokens with them.
 
+mod assembly;
 mod failure;
+mod guard;
 mod head;
 mod socket;
 #[cfg(test)]
 mod testing;
+
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
@@ -20,6 +24,8 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use self::assembly::Assembly;
+use self::guard::Guard;
 use self::head::Head;
 use super::dial::dial;
 use super::proxy::{Environment, Proxy, Route};
@@ -61,6 +67,7 @@ const MAX_BACKLOG: usize = MAX_SEND + (1 << 10);
 /// [`DisconnectReason::Handshake`](crate::DisconnectReason).
 #[derive(Clone, Debug)]
 pub struct Tungstenite {
+    assembly_timeout: Duration,
     max_message: usize,
     read_buffer: usize,
     route: Route,
@@ -74,12 +81,25 @@ impl Tungstenite {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            assembly_timeout: Duration::from_secs(60),
             max_message: 16 << 20,
             read_buffer: 16 << 10,
             route: Route::Environment(Environment::of_process()),
             #[cfg(feature = "rustls")]
             tls: Tls::new(),
         }
+    }
+
+    /// How long a message may take from its first byte to its last, in one frame or in many. Default
+    /// 60 s.
+    ///
+    /// After it the socket is closed with code 1008, for
+    /// [`DisconnectReason::AssemblyTimeout`](crate::DisconnectReason). A single frame that takes
+    /// longer than the heartbeat, 30 s by default, is ended by that: nothing can be heard meanwhile.
+    #[must_use]
+    pub fn assembly_timeout(mut self, limit: Duration) -> Self {
+        self.assembly_timeout = limit;
+        self
     }
 
     /// The largest message accepted, in bytes, whether it comes in one frame or in many. Default
@@ -188,9 +208,9 @@ impl Tungstenite {
         }
         let response = Response::new(head.status.as_u16(), head.headers);
         // With a buffer of our size: the handshake has read nothing but its own head.
-        let (stream, config) = (socket.into_inner(), Some(self.config()));
+        let (stream, config) = (Guard::new(socket.into_inner()), Some(self.config()));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
-        Ok((TungsteniteSocket::new(socket), response))
+        Ok((TungsteniteSocket::new(socket, Assembly::new(self.assembly_timeout)), response))
     }
 }
 

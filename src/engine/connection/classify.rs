@@ -10,7 +10,7 @@ use crate::protocol::{DisconnectReason, Failure, ProxyFault, Verdict};
 
 /// The shortest wait for a server that restarts or is overloaded (1012 and 1013 of IANA's registry
 /// of close codes; for 1012, the registration asks clients to wait 5 to 30 s at random), or that
-/// objects to our behaviour (1008).
+/// objects to our behaviour (1008); and for one that is hostile.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The longest that a server can make us wait.
@@ -19,6 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Failures that may be a passing fault once, and are one of ours or theirs when they repeat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Suspicious {
+    Hostile,
     TooLarge,
     Violation,
 }
@@ -80,6 +81,7 @@ impl Classifier {
     /// Whether this is the one failure too many of its kind.
     fn repeats(&mut self, reason: &DisconnectReason) -> bool {
         let kind = match reason {
+            DisconnectReason::AssemblyTimeout | DisconnectReason::Flood => Suspicious::Hostile,
             DisconnectReason::MessageTooLarge => Suspicious::TooLarge,
             DisconnectReason::ProtocolViolation
             | DisconnectReason::Proxy(ProxyFault::Violation)
@@ -102,6 +104,7 @@ impl Classifier {
 
 fn default_verdict(reason: &DisconnectReason) -> Verdict {
     match reason {
+        DisconnectReason::AssemblyTimeout | DisconnectReason::Flood => Verdict::RetryAfter(BUSY),
         DisconnectReason::Certificate | DisconnectReason::Handshake => Verdict::Fatal,
         DisconnectReason::Closed { code: Some(code), .. } => match code {
             1008 | 1012 | 1013 => Verdict::RetryAfter(BUSY),
@@ -305,6 +308,18 @@ mod tests {
             assert_eq!(judge(&closed(code)), RETRY);
         }
         assert_eq!(judge(&closed(1010)), Judgement::Fatal);
+    }
+
+    #[test]
+    fn a_hostile_server_is_left_alone_and_fatal_the_third_time_in_a_row() {
+        let mut classifier = Classifier::default();
+        let reasons =
+            [DisconnectReason::Flood, DisconnectReason::AssemblyTimeout, DisconnectReason::Flood];
+        let judged = reasons.each_ref().map(|reason| {
+            let failure = Failure::new(reason, None);
+            classifier.judge(&failure, None, LONGEST, SystemTime::UNIX_EPOCH)
+        });
+        assert_eq!(judged, [after(5), after(5), Judgement::Fatal]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::super::TransportError;
 #[cfg(feature = "rustls")]
 use super::super::tls;
+use super::guard::Flood;
 use crate::protocol::{DisconnectReason, Response};
 
 /// A failure that another attempt would meet again.
@@ -63,6 +64,7 @@ pub(super) fn of_socket(e: Error) -> TransportError {
         ) => ended(),
         // TLS without a close_notify. Frames have a length, so nothing is cut off unnoticed.
         Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ended().with_source(e),
+        Error::Io(e) if is_flood(&e) => TransportError::new(DisconnectReason::Flood).with_source(e),
         Error::Io(e) => of_io(e),
         Error::Capacity(CapacityError::MessageTooLong { .. }) => too_large().with_source(e),
         // It holds the frame.
@@ -80,6 +82,7 @@ pub(super) fn close_code(e: &Error) -> Option<CloseCode> {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(CloseCode::Protocol),
         Error::Utf8(_) => Some(CloseCode::Invalid),
+        Error::Io(e) if is_flood(e) => Some(CloseCode::Policy),
         _ => None,
     }
 }
@@ -87,6 +90,10 @@ pub(super) fn close_code(e: &Error) -> Option<CloseCode> {
 /// The stream is at its end.
 pub(super) fn ended() -> TransportError {
     TransportError::new(DisconnectReason::Ended)
+}
+
+fn is_flood(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|e| e.is::<Flood>())
 }
 
 fn of_io(e: io::Error) -> TransportError {

@@ -8,12 +8,14 @@ use futures::{Sink, Stream as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message as Wire, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Message as Wire, Utf8Bytes};
 
 use super::super::stream::Stream;
 use super::super::{Frame, Frames, Socket, TransportError};
 use super::MAX_SEND;
+use super::assembly::Assembly;
 use super::failure;
+use super::guard::Guard;
 use super::head::Head;
 use crate::message::{Message, Text};
 use crate::protocol::DisconnectReason;
@@ -27,12 +29,16 @@ pub struct TungsteniteSocket {
     closing: bool,
     /// What ended the reading, while frames read before it are handed out.
     failed: Option<TransportError>,
-    socket: WebSocketStream<Head<Stream>>,
+    /// How long a message may take.
+    assembly: Assembly,
+    socket: WebSocketStream<Guarded>,
 }
 
+pub(super) type Guarded = Guard<Head<Stream>>;
+
 impl TungsteniteSocket {
-    pub(super) fn new(socket: WebSocketStream<Head<Stream>>) -> Self {
-        Self { closing: false, failed: None, socket }
+    pub(super) fn new(socket: WebSocketStream<Guarded>, assembly: Assembly) -> Self {
+        Self { closing: false, failed: None, assembly, socket }
     }
 
     /// Reads one frame.
@@ -45,10 +51,35 @@ impl TungsteniteSocket {
                     }
                 }
                 Some(Err(e)) => {
-                    self.tell(cx, &e);
+                    self.tell(cx, failure::close_code(&e));
                     return Poll::Ready(Err(failure::of_socket(e)));
                 }
                 None => return Poll::Ready(Err(failure::ended())),
+            }
+        }
+    }
+
+    /// Reads what is there into `frames`, as [`Socket::poll_read`] does.
+    fn poll_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: &mut Frames,
+    ) -> Poll<Result<(), TransportError>> {
+        let mut any = false;
+        loop {
+            match self.poll_frame(cx) {
+                Poll::Ready(Ok(frame)) => frames.push(frame),
+                Poll::Ready(Err(e)) if any => {
+                    self.failed = Some(e);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending if any => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+            any = true;
+            if frames.is_full() {
+                return Poll::Ready(Ok(()));
             }
         }
     }
@@ -68,8 +99,9 @@ impl TungsteniteSocket {
     }
 
     /// Tells the peer what it did wrong, as far as that can be done at once: the socket is lost.
-    fn tell(&mut self, cx: &mut Context<'_>, e: &Error) {
-        if let (Some(code), false) = (failure::close_code(e), self.closing) {
+    fn tell(&mut self, cx: &mut Context<'_>, code: Option<CloseCode>) {
+        self.socket.get_mut().uncork(cx);
+        if let (Some(code), false) = (code, self.closing) {
             let _ = self.send(close(code));
             let _ = self.poll_flush(cx);
         }
@@ -90,23 +122,16 @@ impl Socket for TungsteniteSocket {
         if let Some(e) = self.failed.take() {
             return Poll::Ready(Err(e));
         }
-        let mut any = false;
-        loop {
-            match self.poll_frame(cx) {
-                Poll::Ready(Ok(frame)) => frames.push(frame),
-                Poll::Ready(Err(e)) if any => {
-                    self.failed = Some(e);
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending if any => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
-            }
-            any = true;
-            if frames.is_full() {
-                return Poll::Ready(Ok(()));
-            }
+        self.socket.get_mut().cork();
+        let polled = self.poll_frames(cx, frames);
+        self.socket.get_mut().uncork(cx);
+        if polled.is_ready() {
+            return polled;
         }
+        let unfinished = self.socket.get_mut().unfinished();
+        ready!(self.assembly.poll_overdue(cx, unfinished));
+        self.tell(cx, Some(CloseCode::Policy));
+        Poll::Ready(Err(TransportError::new(DisconnectReason::AssemblyTimeout)))
     }
 
     fn max_send(&self) -> usize {

@@ -4,5 +4,6 @@ mod closing;
 mod data;
 mod frames;
 mod handshake;
+mod hostile;
 mod loss;
 mod writing;
