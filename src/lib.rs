@@ -65,8 +65,9 @@ pub mod transport;
 #[doc(hidden)]
 pub use batch::Entry;
 pub use config::{
-    Config, ConfigError, Credentials, CredentialsError, FirstRetry, Heartbeat, InvalidLabel,
-    Limits, NoToken, RetryPolicy, Secret, StreamConfig, Token, TokenProvider, TokenReason,
+    Config, ConfigError, Credentials, CredentialsError, DialRate, FirstRetry, Heartbeat,
+    InvalidLabel, Limits, NoToken, RetryPolicy, Secret, StreamConfig, Token, TokenProvider,
+    TokenReason,
 };
 pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use doctor::doctor;

@@ -2,6 +2,7 @@
 //! [`WsManagerBuilder`](crate::WsManagerBuilder).
 
 mod credentials;
+mod dial_rate;
 mod label;
 mod limits;
 mod retry;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub(crate) use credentials::{Cause, Place};
 pub use credentials::{Credentials, CredentialsError, NoToken, Token, TokenProvider, TokenReason};
+pub use dial_rate::DialRate;
 pub use label::InvalidLabel;
 pub(crate) use label::Label;
 pub use limits::Limits;

@@ -28,6 +28,14 @@ pub(crate) enum Defect {
     SitsOnDueTopic,
     /// A connection dials while an older one of its lane is still closing.
     SocketOverlaps,
+    /// A host lets in whoever asks while there is room, also before those who wait.
+    TurnBarges,
+    /// A waiter looks whether it is its turn and asks to be woken in two steps.
+    TurnInTwoSteps,
+    /// A waiter that goes away keeps its place.
+    TurnIsKept,
+    /// Whoever is first at a host is not told that there is room.
+    TurnWakesNobody,
     /// A message is looked for and taken back in two steps.
     WithdrawInTwoSteps,
 }

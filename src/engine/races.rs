@@ -41,7 +41,10 @@ fn explore(check: impl Fn() + Clone + Send + Sync + 'static) {
 }
 
 /// Explores the check as it is, and each of its broken twins, which must fail.
-fn explore_with_twins(twins: &[Defect], check: impl Fn() + Clone + Send + Sync + 'static) {
+pub(in crate::engine) fn explore_with_twins(
+    twins: &[Defect],
+    check: impl Fn() + Clone + Send + Sync + 'static,
+) {
     explore(check.clone());
     for &defect in twins {
         let check = check.clone();

@@ -16,6 +16,8 @@ pub struct Activity {
     pub disconnects: Lately,
     /// Streams that ended for another reason than that nobody wanted them.
     pub ended: Lately,
+    /// Dials that failed since the process had no file descriptor or port left.
+    pub exhausted: Lately,
     /// Messages missed by readers that lagged, summed over all of them.
     pub lagged: Lately,
     /// Messages received in the last five minutes.
@@ -34,6 +36,7 @@ pub(crate) struct Recent {
     pub(crate) decode_errors: Windows,
     pub(crate) disconnects: Windows,
     pub(crate) ended: Windows,
+    pub(crate) exhausted: Windows,
     pub(crate) lagged: Windows,
     pub(crate) messages: Window,
     pub(crate) refused: Windows,
@@ -48,6 +51,7 @@ impl Recent {
             decode_errors: Windows::new(now),
             disconnects: Windows::new(now),
             ended: Windows::new(now),
+            exhausted: Windows::new(now),
             lagged: Windows::new(now),
             messages: Window::new(now, 5 * MINUTE),
             refused: Windows::new(now),
@@ -67,6 +71,7 @@ impl Recent {
             decode_errors: self.decode_errors.lately(now),
             disconnects: self.disconnects.lately(now),
             ended: self.ended.lately(now),
+            exhausted: self.exhausted.lately(now),
             lagged: self.lagged.lately(now),
             messages: self.messages.sum(now),
             refused: self.refused.lately(now),

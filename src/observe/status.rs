@@ -37,6 +37,18 @@ pub enum Status {
     Joining,
     /// The socket is open and the stream is joined: messages come in.
     Open,
+    /// Waiting to be allowed to dial; it is no attempt. For a turn at the host, while the host is
+    /// paused or the process is out of file descriptors or ports (see
+    /// [`Limiter`](crate::Limiter)); until an older socket of the same lane is closed, or one of
+    /// [`Limits::max_connections`](crate::Limits) is; or for as long as the failures that ended the
+    /// stream before have earned.
+    Waiting {
+        /// The place in the host's queue, from 1, where there is one. It is looked up each second,
+        /// or less often where it will take long: each sixteenth of the time that is left.
+        position: Option<usize>,
+        /// It will not be before this, where a time is known.
+        until: Option<Instant>,
+    },
 }
 
 impl Status {
@@ -63,6 +75,17 @@ impl fmt::Display for Status {
             Self::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
             Self::Joining => f.write_str("joining"),
             Self::Open => f.write_str("open"),
+            Self::Waiting { position, until } => {
+                f.write_str("waiting to dial")?;
+                if let Some(position) = position {
+                    write!(f, ", as number {position} at the host")?;
+                }
+                if let Some(until) = until {
+                    let wait = until.saturating_duration_since(Instant::now());
+                    write!(f, ", not within {wait:.1?}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

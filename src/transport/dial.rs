@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::sleep;
 
 use super::TransportError;
+use super::exhausted::{no_descriptor, told_apart};
 use crate::protocol::DisconnectReason;
 
 /// How long an address has before the next one is tried beside it (RFC 8305 §5).
@@ -18,12 +19,16 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to `host`, whose IPv6 address may stand in brackets.
 pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, TransportError> {
-    connect(resolve(host, port).await?, TcpStream::connect).await
+    connect(resolve(host, port).await?, open).await
 }
 
 /// The addresses of `host`, in the order they are to be tried.
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
     lookup_host((unbracketed(host), port)).await.map(interleaved).map_err(unresolved)
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await.map_err(|e| told_apart(e, address))
 }
 
 /// Connects to the first of `addresses` that lets it, by `connect`.
@@ -51,7 +56,7 @@ pub(super) fn unbracketed(host: &str) -> &str {
 }
 
 fn unresolved(e: io::Error) -> TransportError {
-    TransportError::new(DisconnectReason::Dns).with_source(e)
+    TransportError::new(DisconnectReason::Dns).with_source(no_descriptor().unwrap_or(e))
 }
 
 /// IPv6 and IPv4 by turns, in the resolver's order, the family of its first address first (RFC 8305

@@ -6,6 +6,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod dial;
+mod exhausted;
 mod proxy;
 mod socket;
 mod stream;
@@ -26,6 +27,7 @@ use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use crate::message::{Message, Text};
 use crate::protocol::{DisconnectReason, Request, Response, printable};
 
+pub(crate) use self::exhausted::is_exhausted;
 pub use self::proxy::{Proxy, ProxyError};
 pub(crate) use self::stream::Stream;
 #[cfg(feature = "rustls")]

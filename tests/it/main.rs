@@ -11,6 +11,7 @@ mod first_hour;
 mod health;
 mod leases;
 mod lifecycle;
+mod limits;
 mod lines;
 mod liveness;
 mod many;

@@ -98,6 +98,8 @@ fn shown(key: &Key) -> String {
 /// reader that lags, a name that is refused; one message sent, and one that is not.
 async fn see_everything(manager: &WsManager, server: &mut MemoryServer) -> impl Sized + use<> {
     let mut stream = manager.subscribe::<u64>("x").unwrap();
+    let out_of_descriptors = 24;
+    server.refuse(std::io::Error::from_raw_os_error(out_of_descriptors)).await;
     server.refuse(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)).await;
     let peer = server.accept().await;
     settle().await;
@@ -134,7 +136,7 @@ fn every_metric_is_told_with_its_unit_and_its_meaning() {
     });
     let told = recorder.snapshotter().snapshot().into_vec();
     let names: BTreeSet<_> = told.iter().map(|(key, ..)| key.key().name().to_owned()).collect();
-    assert_eq!(names.len(), 25, "{names:?}");
+    assert_eq!(names.len(), 26, "{names:?}");
     for (key, unit, help, _) in told {
         let name = key.key().name();
         assert!(help.is_some_and(|help| help.ends_with('.')), "{name}");
@@ -238,26 +240,32 @@ async fn streams_are_counted_by_what_they_are_doing() {
     let (manager, mut server) = manager_with(config().linger(MINUTE));
     let states = || {
         let streams = manager.metrics().streams;
-        (streams.connecting, streams.joining, streams.open, streams.backing_off)
+        (streams.connecting, streams.joining, streams.open, streams.backing_off, streams.waiting)
     };
-    assert_eq!(states(), (0, 0, 0, 0));
+    assert_eq!(states(), (0, 0, 0, 0, 0));
     let streams = ["x", "y"].map(|name| manager.subscribe::<Message>(name).unwrap());
-    assert_eq!(states(), (2, 0, 0, 0));
+    assert_eq!(states(), (2, 0, 0, 0, 0));
     server.refuse(TransportError::from(std::io::Error::other("no"))).await;
     let peer = server.accept().await;
     settle().await;
-    assert_eq!(states(), (0, 0, 1, 1));
+    assert_eq!(states(), (0, 0, 1, 1, 0));
     drop(peer);
     settle().await;
-    assert_eq!(states(), (0, 0, 0, 2));
+    assert_eq!(states(), (0, 0, 0, 2, 0));
     let _peers = [server.accept().await, server.accept().await];
     settle().await;
-    assert_eq!(states(), (0, 0, 2, 0));
+    assert_eq!(states(), (0, 0, 2, 0, 0));
     drop(streams);
     settle().await;
-    assert_eq!(states(), (0, 0, 2, 0), "they linger");
+    assert_eq!(states(), (0, 0, 2, 0, 0), "they linger");
     time::sleep(2 * MINUTE).await;
-    assert_eq!(states(), (0, 0, 0, 0));
+    assert_eq!(states(), (0, 0, 0, 0, 0));
+
+    let _z = manager.subscribe::<Message>("z").unwrap();
+    let out_of_descriptors = 24;
+    server.refuse(std::io::Error::from_raw_os_error(out_of_descriptors)).await;
+    settle().await;
+    assert_eq!(states(), (0, 0, 0, 0, 1));
 }
 
 #[test]

@@ -453,6 +453,7 @@ fn as_told(counts: &ManagerMetrics) -> BTreeMap<String, f64> {
         ("streams connecting", counts.streams.connecting),
         ("streams joining", counts.streams.joining),
         ("streams open", counts.streams.open),
+        ("streams waiting", counts.streams.waiting),
         ("streams_quiet", counts.quiet_streams),
         ("unroutable_messages_total", counts.unroutable),
     ];

@@ -133,6 +133,9 @@ impl Members {
             match self.wanted.first() {
                 Some(&(not_before, key)) if not_before.is_none_or(|at| at <= now) => {
                     self.move_to(key, Stage::Joining { deadline });
+                    if not_before.is_some() {
+                        self.members[key].topic.set_status(Status::Joining);
+                    }
                     names.push(self.members[key].topic.name.clone());
                 }
                 _ => break,
@@ -368,7 +371,10 @@ impl Members {
     }
 
     fn add(&mut self, topic: Arc<Topic>, not_before: Option<Instant>, status: &Status) {
-        topic.set_status(status.clone());
+        topic.set_status(match not_before {
+            Some(_) => Status::Waiting { position: None, until: not_before },
+            None => status.clone(),
+        });
         self.cap_budget(&topic);
         let (name, now) = (topic.name.clone(), Instant::now());
         let key = self.members.insert(Member {

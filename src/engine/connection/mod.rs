@@ -22,6 +22,7 @@ mod outbox;
 mod renewal;
 pub(crate) mod task;
 mod trust;
+mod turn;
 mod write;
 
 use std::future::poll_fn;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::events::Log;
-use super::limiter::{Limiter, Permit};
+use super::limiter::Limiter;
 use super::neighbours::{Neighbours, Present};
 use super::registry::Link;
 use crate::config::{Backoff, Config};
@@ -41,7 +42,7 @@ use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::observe::{Event, Status};
 use crate::protocol::{Dial, DialError, DisconnectReason, Failure, Request, Response};
-use crate::transport::{BoxSocket, DynTransport, TransportError};
+use crate::transport::{BoxSocket, DynTransport, TransportError, is_exhausted};
 
 use classify::{Classifier, Judgement};
 use context::Context;
@@ -112,9 +113,11 @@ impl Connection {
             if self.context.core.upgrade().is_some_and(|core| core.may_dial(self.context.link.id)) {
                 break;
             }
+            self.announce(Status::Waiting { position: None, until: None });
             poll_fn(|cx| self.context.link.signal.poll_take(cx)).await;
         }
         if let Some(until) = self.context.link.not_before.take() {
+            self.announce(Status::Waiting { position: None, until: Some(until) });
             let wait = until.saturating_duration_since(Instant::now());
             tracing::info!(
                 connection = %self.context.link.id, lane = ?self.context.link.lane,
@@ -146,47 +149,29 @@ impl Connection {
     }
 
     async fn connect(&mut self) -> Step {
-        if self.wanted_now().await.is_none() {
-            return Break(CloseReason::Unused);
-        }
+        let (request, permit) = match self.turn().await {
+            Continue(turn) => turn,
+            Break(step) => return step,
+        };
         let attempt = self.backoff.attempt();
-        self.announce(Status::Connecting { attempt });
-        let asking = self.trust.ask();
-        let asked = tokio::select! {
-            biased;
-            () = self.unwanted() => return Break(CloseReason::Unused),
-            asked = asking => asked,
-        };
-        match asked {
-            Ok(issued) => self.trust.dial_with(issued),
-            Err(e) => {
-                return self.retry(e, None, "cannot connect to").map_continue(State::after);
-            }
-        }
-        let Some(names) = self.wanted_now().await else { return Break(CloseReason::Unused) };
-        let request = match self.request(&names, attempt) {
-            Ok(request) => request,
-            Err(e) => return Break(CloseReason::NoRequest(Arc::new(e))),
-        };
-        let (dialled, permit) = {
-            let dialling = dial_once(
-                self.limiter.clone(),
-                Arc::clone(&self.transport),
-                Arc::clone(&self.context.config),
-                &request,
-            );
+        let dialled = {
+            let (transport, config) = (Arc::clone(&self.transport), &self.context.config);
+            let dialling = dial_once(transport, Arc::clone(config), &request);
             tokio::select! {
                 biased;
                 () = self.unwanted() => return Break(CloseReason::Unused),
                 dialled = dialling => dialled,
             }
         };
-        let step = match dialled {
+        match dialled {
             Ok(opened) => Continue(self.open(opened, &request, attempt)),
+            Err(e) if is_exhausted(&e) => {
+                self.exhausted(e, &request, permit);
+                Continue(State::Connecting)
+            }
+            // The permit is held until a pause of the host is known to whoever is next.
             Err(e) => self.retry(e, Some(&request), "cannot connect to").map_continue(State::after),
-        };
-        drop(permit); // Not before a pause of the host is known to whoever is next.
-        step
+        }
     }
 
     /// What is dialled.
@@ -403,15 +388,12 @@ struct Opened {
     socket: BoxSocket,
 }
 
-/// Waits for the limiter, and then makes one attempt within its deadline.
+/// Makes one attempt within its deadline.
 async fn dial_once(
-    limiter: Limiter,
     transport: Arc<dyn DynTransport>,
     config: Arc<Config>,
     request: &Request,
-) -> (Result<Opened, TransportError>, Permit) {
-    let host = request.url().origin();
-    let permit = limiter.admit(&host, config.limits.handshakes_per_host).await;
+) -> Result<Opened, TransportError> {
     let start = Instant::now();
     let connected = time::timeout(config.connect_timeout, transport.connect(request)).await;
     let timed_out = |_| {
@@ -421,12 +403,11 @@ async fn dial_once(
             None => e,
         })
     };
-    let opened = connected.unwrap_or_else(timed_out).map(|(socket, response)| Opened {
+    connected.unwrap_or_else(timed_out).map(|(socket, response)| Opened {
         handshake: start.elapsed(),
         response,
         socket,
-    });
-    (opened, permit)
+    })
 }
 
 /// Closes a socket in good form, or drops it at the deadline.

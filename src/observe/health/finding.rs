@@ -56,6 +56,9 @@ impl Finding {
             FindingKind::SubscriptionsRefused => {
                 format!("{figure} subscriptions refused at the connection limit in a minute")
             }
+            FindingKind::Exhausted => {
+                format!("{figure} dials failed in a minute for want of file descriptors or ports")
+            }
             FindingKind::TooManyConnections => format!("{figure} connections, above {threshold}"),
             FindingKind::HighRetryRate => {
                 format!("{figure} retries over a minute, above {threshold}")
@@ -262,6 +265,9 @@ kinds! {
     /// Subscriptions were refused at the connection limit.
     SubscriptionsRefused: "subscriptions_refused",
         "Drop subscriptions and leases that nobody needs, or raise `limits.max_connections`.";
+    /// Dials failed since the process had no file descriptor or port left.
+    Exhausted: "exhausted",
+        "Raise the limits of the process (`ulimit -n`), or open fewer sockets and files.";
     /// More connections than is usual, or nearly as many as are allowed.
     TooManyConnections: "too_many_connections",
         "Look for subscriptions that are never dropped, or put several names on one socket.";

@@ -67,13 +67,15 @@ pub(crate) fn findings(observed: &Observed<'_>, thresholds: &Thresholds) -> Vec<
 }
 
 fn of_manager(observed: &Observed<'_>, thresholds: &Thresholds) -> Vec<Finding> {
-    let Activity { decode_errors, lagged, messages, refused, retries, unroutable, .. } =
-        observed.activity;
+    let Activity {
+        decode_errors, exhausted, lagged, messages, refused, retries, unroutable, ..
+    } = observed.activity;
     let rate = |kind, rate, most| above(kind, Figure::PerSecond(rate), Figure::PerSecond(most));
     let found = [
         observed.shut_down.then(|| finding(FindingKind::ShutDown, COUNT_1, COUNT_0)).map(failing),
         above(FindingKind::SubscriptionsRefused, Figure::Count(refused.minute), COUNT_0)
             .map(failing),
+        above(FindingKind::Exhausted, Figure::Count(exhausted.minute), COUNT_0).map(failing),
         too_many_connections(observed, thresholds),
         rate(FindingKind::HighRetryRate, retries.per_second(), thresholds.retries),
         rate(FindingKind::HighLagRate, lagged.per_second(), thresholds.lagged),

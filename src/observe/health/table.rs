@@ -98,17 +98,22 @@ fn why_not(info: &StreamInfo) -> Option<String> {
         Status::Open => return None,
         Status::BackingOff { .. } | Status::Closed(_) => info.status.to_string(),
         Status::Connecting { .. } | Status::Joining => info.last_error.as_ref()?.to_string(),
+        Status::Waiting { .. } => match &info.last_error {
+            Some(error) => format!("{}, after: {error}", info.status),
+            None => info.status.to_string(),
+        },
     };
     Some(cut(&why, LONGEST_CAUSE))
 }
 
 fn word(status: &Status) -> &'static str {
     match status {
-        Status::BackingOff { .. } => "waiting",
+        Status::BackingOff { .. } => "backing off",
         Status::Closed(_) => "closed",
         Status::Connecting { .. } => "connecting",
         Status::Joining => "joining",
         Status::Open => "open",
+        Status::Waiting { .. } => "waiting",
     }
 }
 

@@ -164,6 +164,14 @@ fn of_manager() -> Vec<Case> {
             },
         )
         .fails(),
+        case(
+            Exhausted,
+            |w| w.activity.exhausted.minute = 1,
+            |w| {
+                w.activity.exhausted.five_minutes = 1;
+            },
+        )
+        .fails(),
         case(TooManyConnections, |w| w.connections(101, 512), |w| w.connections(100, 512))
             .unless(|t| t.connections(200)),
         case(TooManyConnections, |w| w.connections(19, 20), |w| w.connections(18, 20))
@@ -512,9 +520,9 @@ warn  stream_down  x       12 s    10 s
       down for 12 s, above 10 s: waiting 1.0s before attempt 3: the host's name cannot be resolved
       Check the host, the network and the venue's status page; it is retried meanwhile.
 
-STREAM     STATUS   READERS  LEASES  MESSAGES  LAG  LAGGED  GAPS  SILENT  UPTIME  P99
-x          waiting  1        0       0         0    0       0     0 s     1.0s    -
-lingering  open     0        0       0         0    0       0     0 s     1.0s    -
+STREAM     STATUS       READERS  LEASES  MESSAGES  LAG  LAGGED  GAPS  SILENT  UPTIME  P99
+x          backing off  1        0       0         0    0       0     0 s     1.0s    -
+lingering  open         0        0       0         0    0       0     0 s     1.0s    -
 ";
     assert_eq!(printed, expected);
 }

@@ -33,10 +33,11 @@ pub(super) enum Level {
     Open,
     Quiet,
     Readers,
+    Waiting,
 }
 
 impl Level {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Active,
         Self::BackingOff,
         Self::Connecting,
@@ -46,6 +47,7 @@ impl Level {
         Self::Open,
         Self::Quiet,
         Self::Readers,
+        Self::Waiting,
     ];
 
     /// Its metric, and its value of the label `status` if it has one.
@@ -60,6 +62,7 @@ impl Level {
             Self::Open => (&families::STREAMS, Some("open")),
             Self::Quiet => (&families::STREAMS_QUIET, None),
             Self::Readers => (&families::READERS, None),
+            Self::Waiting => (&families::STREAMS, Some("waiting")),
         }
     }
 }

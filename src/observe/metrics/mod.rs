@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     callback_panics: Counter,
     decode_errors: Counter,
     disconnects: Counters,
+    exhausted: Counter,
     gaps: Counters,
     handshakes: Histogram,
     label: Label,
@@ -87,6 +88,7 @@ impl Metrics {
             callback_panics: counter(&families::CALLBACK_PANICS),
             decode_errors: counter(&families::DECODE_ERRORS),
             disconnects: counters(&families::DISCONNECTS, "reason", DisconnectReason::LABELS),
+            exhausted: counter(&families::EXHAUSTED),
             gaps: counters(&families::GAPS, "cause", Gap::LABELS),
             handshakes: Histogram::new(&families::HANDSHAKE, &manager),
             lagged: counter(&families::LAGGED),
@@ -128,6 +130,7 @@ impl Metrics {
             decode_errors: self.decode_errors.get(),
             disconnects: disconnects_by_reason.values().sum(),
             disconnects_by_reason,
+            exhausted: self.exhausted.get(),
             gaps: gaps_by_cause.iter().filter(|(c, _)| **c != "lagged").map(|(_, n)| n).sum(),
             gaps_by_cause,
             handshakes: self.handshakes.get(),
@@ -151,6 +154,7 @@ impl Metrics {
                 connecting: level(Level::Connecting),
                 joining: level(Level::Joining),
                 open: level(Level::Open),
+                waiting: level(Level::Waiting),
             },
             unroutable: self.unroutable.get(),
             uptime: self.built_at.elapsed(),
@@ -187,6 +191,12 @@ impl Metrics {
     pub(crate) fn lost(&self, reason: &DisconnectReason) {
         self.recent.disconnects.add(1, Instant::now());
         self.tell(|to| self.disconnects.add(reason.label(), 1, to));
+    }
+
+    /// A dial failed since the process had run out of something.
+    pub(crate) fn exhausted(&self) {
+        self.recent.exhausted.add(1, Instant::now());
+        self.tell(|to| self.exhausted.add(1, to));
     }
 
     pub(crate) fn retrying(&self) {
@@ -307,6 +317,7 @@ fn level_of(status: &Status) -> Option<Level> {
         Status::Connecting { .. } => Some(Level::Connecting),
         Status::Joining => Some(Level::Joining),
         Status::Open => Some(Level::Open),
+        Status::Waiting { .. } => Some(Level::Waiting),
     }
 }
 

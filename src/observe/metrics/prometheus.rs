@@ -126,9 +126,10 @@ static SHOWN: &[(&Family, Read)] = &[
         By("reason", all(CloseReason::LABELS, &m.stream_cleanups_by_reason))
     }),
     (&families::STREAMS, |m| {
-        let StreamStates { backing_off, connecting, joining, open } = m.streams;
-        let states = ["backing_off", "connecting", "joining", "open"];
-        By("status", states.into_iter().zip([backing_off, connecting, joining, open]).collect())
+        let StreamStates { backing_off, connecting, joining, open, waiting } = m.streams;
+        let states = ["backing_off", "connecting", "joining", "open", "waiting"];
+        let counts = [backing_off, connecting, joining, open, waiting];
+        By("status", states.into_iter().zip(counts).collect())
     }),
     (&families::STREAMS_QUIET, |m| One(m.quiet_streams)),
     (&families::READERS, |m| One(m.readers)),
@@ -146,6 +147,7 @@ static SHOWN: &[(&Family, Read)] = &[
     (&families::DISCONNECTS, |m| {
         By("reason", all(DisconnectReason::LABELS, &m.disconnects_by_reason))
     }),
+    (&families::EXHAUSTED, |m| One(m.exhausted)),
     (&families::HANDSHAKE, |m| Histogram(&m.handshakes)),
     (&families::RECONNECT, |m| Histogram(&m.reconnects)),
     (&families::STREAM_MESSAGES, |m| by_stream(m, |stream| stream.messages)),

@@ -36,6 +36,8 @@ pub struct ManagerMetrics {
     /// Sockets lost, by [`DisconnectReason::label`](crate::DisconnectReason::label). Reasons that
     /// did not occur are left out.
     pub disconnects_by_reason: BTreeMap<&'static str, u64>,
+    /// Dials that failed since the process had no file descriptor or port left. They are no retries.
+    pub exhausted: u64,
     /// Breaks of streams, each counted once whatever its readers.
     pub gaps: u64,
     /// Gaps by [`Gap::label`](crate::Gap::label): breaks of streams, and how often a reader lagged.
@@ -98,6 +100,8 @@ pub struct StreamStates {
     pub joining: u64,
     /// Messages come in.
     pub open: u64,
+    /// Waiting to be allowed to dial, mostly for a turn at the host.
+    pub waiting: u64,
 }
 
 /// What was counted for one stream name since the manager was built, over all streams of that name.
@@ -148,12 +152,13 @@ impl ManagerMetrics {
     }
 
     /// What only grows.
-    fn counts_mut(&mut self) -> [&mut u64; 13] {
+    fn counts_mut(&mut self) -> [&mut u64; 14] {
         [
             &mut self.bytes,
             &mut self.callback_panics,
             &mut self.decode_errors,
             &mut self.disconnects,
+            &mut self.exhausted,
             &mut self.gaps,
             &mut self.lagged,
             &mut self.messages,
@@ -225,8 +230,9 @@ mod sum {
         }
 
         /// What is now.
-        fn gauges_mut(&mut self) -> [&mut u64; 8] {
-            let StreamStates { backing_off, connecting, joining, open } = &mut self.streams;
+        fn gauges_mut(&mut self) -> [&mut u64; 9] {
+            let StreamStates { backing_off, connecting, joining, open, waiting } =
+                &mut self.streams;
             [
                 &mut self.active_connections,
                 &mut self.leases,
@@ -236,6 +242,7 @@ mod sum {
                 connecting,
                 joining,
                 open,
+                waiting,
             ]
         }
     }

@@ -8,6 +8,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{AnsiColor, Style};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use wsmux::{CloseReason, Gap, Message, Status};
 
 use super::escape::{armoured, compact_json, escaped, json_string};
@@ -195,6 +196,12 @@ impl Notice<'_> {
             }
             Self::Status(Status::Joining) => json!({ "notice": "status", "status": "joining" }),
             Self::Status(Status::Open) => json!({ "notice": "status", "status": "open" }),
+            Self::Status(Status::Waiting { position, until }) => json!({
+                "notice": "status",
+                "status": "waiting",
+                "position": position,
+                "wait_ms": until.map(|until| ms(until.saturating_duration_since(Instant::now()))),
+            }),
             Self::Status(_) => json!({ "notice": "status" }),
         }
     }
