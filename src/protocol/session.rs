@@ -4,13 +4,13 @@
 //! driven by arithmetic on one [`Instant`], without a runtime: see [`Transcript`].
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use super::Verdict;
+use super::{DisconnectReason, Verdict};
 use crate::config::Secret;
 use crate::message::Message;
 use crate::name::StreamName;
@@ -101,9 +101,11 @@ pub(crate) trait Outlet {
     fn ended(&mut self, name: &str);
     fn failed(&mut self, verdict: Verdict, why: &str);
     fn gap(&mut self, to: To<'_>, missed: Option<u64>);
+    fn has_room(&mut self, name: &str, len: usize) -> bool;
     fn joined(&mut self, name: &str);
     fn push(&mut self, message: Message);
     fn ready(&mut self);
+    fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason);
     fn rejected(&mut self, name: &str, why: &str);
     fn unroutable(&mut self, message: &Message);
 }
@@ -164,6 +166,21 @@ impl<'a> Cx<'a> {
         self.out.gap(to, missed);
     }
 
+    /// What is behind the server was lost for `down_for` because of `reason`, and is back: for what
+    /// relays streams, while its own socket lives on. Readers get a
+    /// [`Gap::Reconnected`](crate::Gap::Reconnected) here.
+    pub fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason) {
+        self.out.reconnected(to, down_for, reason);
+    }
+
+    /// Whether `name` has room for one more message of `len` bytes, so that none of its readers
+    /// loses one: for protocols in which the client says how much may come. A name that nobody
+    /// reads has room for everything.
+    #[must_use]
+    pub fn has_room(&mut self, name: &str, len: usize) -> bool {
+        self.out.has_room(name, len)
+    }
+
     /// The server has confirmed `name`: its data is delivered from here on.
     ///
     /// The confirmation must be that of the latest join. Where a name was left and joined again, a
@@ -218,6 +235,8 @@ pub enum Utterance {
     Push(Message),
     /// See [`Cx::ready`].
     Ready,
+    /// See [`Cx::reconnected`]; no name stands for [`To::All`].
+    Reconnected(Option<String>, Duration, DisconnectReason),
     /// See [`Cx::rejected`].
     Rejected(String, String),
     /// See [`Cx::unroutable`].
@@ -303,6 +322,11 @@ impl Outlet for Said {
         self.0.push(Utterance::Gap(to.owned(), missed));
     }
 
+    /// Nothing that is written down is lost.
+    fn has_room(&mut self, _: &str, _: usize) -> bool {
+        true
+    }
+
     fn joined(&mut self, name: &str) {
         self.0.push(Utterance::Joined(name.to_owned()));
     }
@@ -313,6 +337,10 @@ impl Outlet for Said {
 
     fn ready(&mut self) {
         self.0.push(Utterance::Ready);
+    }
+
+    fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason) {
+        self.0.push(Utterance::Reconnected(to.owned(), down_for, reason));
     }
 
     fn rejected(&mut self, name: &str, why: &str) {

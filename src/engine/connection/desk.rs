@@ -3,15 +3,17 @@
 //! Data is collected and published once per read; whatever else concerns a reader is preceded by
 //! the data before it, so that order is kept by construction.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::mask::Mask;
 use super::members::{GivenUp, Members};
 use super::outbox::Outbox;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::observe::Metrics;
-use crate::protocol::{Outlet, To, Verdict};
+use crate::protocol::{DisconnectReason, Outlet, To, Verdict};
 use crate::transport::Frame;
 
 pub(super) struct Desk<'a> {
@@ -49,7 +51,11 @@ impl Outlet for Desk<'_> {
     }
 
     fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
-        self.members.skipped(to, missed, self.now);
+        self.members.missing(to, &Gap::Sequence { missed }, self.now);
+    }
+
+    fn has_room(&mut self, name: &str, len: usize) -> bool {
+        self.members.has_room(name, len, self.now)
     }
 
     fn joined(&mut self, name: &str) {
@@ -63,6 +69,10 @@ impl Outlet for Desk<'_> {
 
     fn ready(&mut self) {
         self.said.ready = true;
+    }
+
+    fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason) {
+        self.members.missing(to, &Gap::Reconnected { down_for, reason }, self.now);
     }
 
     fn rejected(&mut self, name: &str, why: &str) {

@@ -22,7 +22,7 @@ use crate::engine::events::Log;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
 use crate::engine::topic::Topic;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::{Event, Metrics, Status};
@@ -213,12 +213,12 @@ impl Members {
         self.touched = touched;
     }
 
-    /// The feed itself skipped messages.
-    pub(super) fn skipped(&mut self, to: To<'_>, missed: Option<u64>, now: Instant) {
+    /// The feed itself tells that messages are missing.
+    pub(super) fn missing(&mut self, to: To<'_>, gap: &Gap, now: Instant) {
         self.publish(now);
         let skip = |member: &Member| {
             if matches!(member.stage, Stage::Joined { .. }) {
-                member.topic.skipped(missed);
+                member.topic.missing(gap.clone());
             }
         };
         match to {
@@ -228,6 +228,16 @@ impl Members {
                 member.into_iter().for_each(skip);
             }
         }
+    }
+
+    /// Whether one more message of `len` bytes makes no reader of `name` lose one.
+    pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
+        let Some(&key) = self.by_name.get(name) else { return true };
+        if self.members[key].pending.len() >= BATCH {
+            self.publish(now); // Counting what waits must not take longer and longer.
+        }
+        let Member { pending, topic, .. } = &self.members[key];
+        topic.has_room(pending.len() + 1, pending.iter().map(Message::len).sum::<usize>() + len)
     }
 
     /// The server refuses `name`: it is not carried any more.

@@ -159,9 +159,20 @@ impl Topic {
         self.set_status(Status::Open);
     }
 
-    /// The feed itself skipped messages here.
-    pub(crate) fn skipped(&self, missed: Option<u64>) {
-        self.notice(Gap::Sequence { missed }, None);
+    /// The feed itself tells that messages are missing here.
+    pub(crate) fn missing(&self, gap: Gap) {
+        self.notice(gap, None);
+    }
+
+    /// Whether so many more messages, of so many bytes in all, fit beside what readers have yet to
+    /// take.
+    pub(crate) fn has_room(&self, messages: usize, bytes: usize) -> bool {
+        let ring = self.ring.lock();
+        let unread = ring.slowest().map_or(0, |at| ring.next.saturating_sub(at));
+        // What all have taken may still be counted in the ring, but goes before what comes.
+        let held = if unread == 0 { 0 } else { ring.bytes };
+        let fits = held + bytes <= self.settings.buffer_bytes || (unread == 0 && messages == 1);
+        ring.readers.is_empty() || (fits && unread + messages as u64 <= self.settings.buffer as u64)
     }
 
     /// Tells of `gap` the readers below a number: by default, all that there are.

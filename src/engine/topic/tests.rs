@@ -107,7 +107,7 @@ impl Model {
             Op::Break if !self.closed => self.break_off(),
             Op::Rejoin if !self.closed => self.rejoin(),
             Op::Skip(missed) if !self.closed => {
-                self.topic.skipped(missed);
+                self.topic.missing(Gap::Sequence { missed });
                 self.owe(&Owed::Gap(Gap::Sequence { missed }), |_| true);
             }
             Op::Join => self.join(),

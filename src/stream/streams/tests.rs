@@ -142,7 +142,9 @@ impl Model {
             Op::Remove(name) => self.remove(&name.to_string()),
             Op::Skip(name) => {
                 let missed = self.count as u64;
-                self.on(name, &format!("gap {missed}"), |_, topic, _| topic.skipped(Some(missed)));
+                self.on(name, &format!("gap {missed}"), |_, topic, _| {
+                    topic.missing(Gap::Sequence { missed: Some(missed) })
+                });
             }
         }
         self.check();
