@@ -9,6 +9,7 @@
 //! [guide-first-bot]: docs::guide::first_bot
 //! [guide-metrics]: docs::guide::metrics
 //! [guide-order-books]: docs::guide::order_books
+//! [guide-replay]: https://docs.rs/wsmux/latest/wsmux/docs/guide/replay/index.html
 //! [guide-slow-consumers]: docs::guide::slow_consumers
 //! [guide-testing]: https://docs.rs/wsmux/latest/wsmux/docs/guide/testing/index.html
 //! [migration]: docs::migration
@@ -45,6 +46,9 @@ pub mod docs {
         #[cfg(feature = "test-util")]
         #[doc = include_str!("../docs/guide/testing.md")]
         pub mod testing {}
+        #[cfg(all(feature = "record", feature = "test-util"))]
+        #[doc = include_str!("../docs/guide/replay.md")]
+        pub mod replay {}
         #[doc = include_str!("../docs/guide/metrics.md")]
         pub mod metrics {}
     }
@@ -57,6 +61,9 @@ pub mod docs {
 pub mod doctor;
 pub mod ext;
 pub mod protocol;
+#[cfg(feature = "record")]
+#[cfg_attr(docsrs, doc(cfg(feature = "record")))]
+pub mod record;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;

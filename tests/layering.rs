@@ -16,7 +16,7 @@ const LEVELS: &[&[&str]] = &[
     &["engine"],
     &["stream"],
     &["ext", "manager"],
-    &["compat", "doctor"],
+    &["compat", "doctor", "record"],
     &["gateway", "requests"],
 ];
 

@@ -213,6 +213,12 @@ impl<T: FromMessage> Subscription<T> {
         Values::new(self)
     }
 
+    /// The same reader, reading as another type from here on.
+    #[cfg(feature = "record")]
+    pub(crate) fn read_as<U: FromMessage>(self) -> Subscription<U> {
+        Subscription { reader: self.reader, seat: self.seat, _reads: PhantomData }
+    }
+
     /// What draws of this stream's helpers follow from: the same for a manager's seed and a name.
     fn jitter_seed(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

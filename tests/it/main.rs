@@ -20,6 +20,8 @@ mod metrics;
 mod multiplex;
 mod readers;
 mod reconnect;
+#[cfg(feature = "record")]
+mod record;
 mod resync;
 mod sending;
 mod status;
