@@ -5,6 +5,7 @@
 mod doctor;
 mod ends;
 mod proxy;
+mod recording;
 mod secrets;
 mod tail;
 

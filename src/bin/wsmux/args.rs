@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{Exit, Failure};
-use crate::values::{Rate, Retry, duration, rate, retry};
+use crate::values::{Rate, Retry, Speed, duration, rate, retry, speed};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -23,7 +23,7 @@ Exit codes:
   0  ended as asked (Ctrl-C, SIGTERM, --count, --for, the output's reader went
      away); doctor: all is well
   1  a stream that had been open was lost for good; doctor: the WebSocket opens
-     and does not last
+     and does not last; record, replay: the file cannot be written, or is damaged
   2  the command line makes no sense
   3  no connection: DNS, TCP, a proxy, TLS, or no answer in time
   4  the server refuses: an HTTP status, or it is no WebSocket server
@@ -46,6 +46,23 @@ With --format json each line is an object. A message:
   {\"name\":…,\"received\":…,\"type\":\"json\"|\"text\"|\"binary\",\"payload\":…}
 whose payload is the message itself, a string, or base64. All else has \"notice\":
 gap, status, closed, stats.";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  A day of two streams, to be had tomorrow:
+    wsmux record --for 24h -o monday.rec wss://stream.binance.com:9443/ws \\
+        btcusdt@trade ethusdt@trade
+  Each day into one file, whatever happens to the machine:
+    wsmux record --append -o feed.rec wss://host/ws trades";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  As it was, for people:
+    wsmux replay monday.rec
+  A day in an hour, one stream of it:
+    wsmux replay --speed 24 monday.rec btcusdt@trade
+  All of it for a program, as fast as it reads:
+    wsmux replay --speed max --format json monday.rec | jq .payload.p";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -92,6 +109,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Print the messages of streams as they come.
     Tail(Tail),
+    /// Record streams into a file.
+    Record(Record),
+    /// Print recorded streams as they came.
+    Replay(Replay),
     /// Find out why a stream does not come, or comes badly.
     Doctor(Doctor),
 }
@@ -133,7 +154,23 @@ pub(crate) struct Tail {
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
-    /// How to print them. `raw` is the payload and a newline, not made safe for a terminal; its
+    #[command(flatten)]
+    pub(crate) print: Print,
+
+    /// End after this time, such as `30s`, `5m` or `250ms`. It is an error (3 or 4) if nothing was
+    /// open by then.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit: Option<Duration>,
+
+    /// Retry a lost socket `forever`, `never`, or this many times.
+    #[arg(long, value_name = "TIMES", value_parser = retry, default_value = "10")]
+    pub(crate) retry: Retry,
+}
+
+/// What is printed, and how.
+#[derive(Debug, Group)]
+pub(crate) struct Print {
+    /// How to print messages. `raw` is the payload and a newline, not made safe for a terminal; its
     /// notices go to stderr.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -162,15 +199,63 @@ pub(crate) struct Tail {
     /// End after this many messages, all streams together.
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
 
-    /// End after this time, such as `30s`, `5m` or `250ms`. It is an error (3 or 4) if nothing was
-    /// open by then.
+/// Record streams into a file.
+///
+/// The file holds each message as it came, with its time, and each gap in its place. It is whole up to
+/// the last message whatever happens to the program; Ctrl-C ends it properly. `wsmux replay` prints it,
+/// and a program runs on it through `wsmux::record::Replay`.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{RECORD_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Record {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The streams to record. One that begins with `-` stands behind `--`.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// The file to write, which must not exist.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// Go on in a file that exists, behind what it has. A torn end is cut off.
+    #[arg(long)]
+    pub(crate) append: bool,
+
+    /// End after this time, such as `30s`, `5m` or `24h`. It is an error (3 or 4) if nothing was open
+    /// by then.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) limit: Option<Duration>,
 
     /// Retry a lost socket `forever`, `never`, or this many times.
-    #[arg(long, value_name = "TIMES", value_parser = retry, default_value = "10")]
+    #[arg(long, value_name = "TIMES", value_parser = retry, default_value = "forever")]
     pub(crate) retry: Retry,
+}
+
+/// Print recorded streams as they came.
+///
+/// Prints as `tail` does, with the recorded times. Where the output is slow, the recording waits:
+/// nothing is left out.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{REPLAY_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Replay {
+    /// The file that `wsmux record` or a program's recorder wrote.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Only these of its streams.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// So many times faster than it was recorded, such as `10` or `0.5`; `max` waits for nothing but
+    /// the output.
+    #[arg(short, long, value_name = "TIMES", value_parser = speed, default_value = "1")]
+    pub(crate) speed: Speed,
+
+    #[command(flatten)]
+    pub(crate) print: Print,
 }
 
 /// Find out why a stream does not come, or comes badly.
@@ -289,7 +374,7 @@ mod tests {
 
     #[test]
     fn help_tells_the_exit_codes_and_gives_examples() {
-        for command in ["tail", "doctor"] {
+        for command in ["tail", "record", "replay", "doctor"] {
             let help = parsed(&[command, "--help"]).unwrap_err().render().to_string();
             assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
             let short = parsed(&[command, "-h"]).unwrap_err().render().to_string();
@@ -301,7 +386,7 @@ mod tests {
     fn stats_take_a_period_only_behind_an_equals_sign() {
         let stats = |arguments: &[&str]| {
             let Command::Tail(tail) = parsed(arguments).unwrap().command else { panic!() };
-            (tail.stats, tail.names.len())
+            (tail.print.stats, tail.names.len())
         };
         assert_eq!(stats(&["tail", "ws://h", "x"]), (None, 1));
         let ten = Some(Duration::from_secs(10));

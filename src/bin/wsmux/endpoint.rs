@@ -1,15 +1,16 @@
 //! Where to and how, from the arguments to what the library takes.
 
+use std::collections::HashSet;
 use std::fs;
 
 use http::{HeaderName, HeaderValue};
 use wsmux::protocol::{Dial, DialError, Direct, Lane, Protocol, Request, Session};
 use wsmux::transport::{Proxy, Tls, Tungstenite};
-use wsmux::{InvalidName, StreamName};
+use wsmux::{Config, FromMessage, InvalidName, Limits, StreamName, Subscription, WsManager};
 
 use crate::args::Target;
 use crate::exit::Failure;
-use crate::values::header;
+use crate::values::{Retry, header};
 
 /// One socket per name, with more headers.
 pub(crate) struct WithHeaders {
@@ -33,6 +34,37 @@ impl Protocol for WithHeaders {
     fn session(&self, dial: &Dial<'_>) -> Box<dyn Session> {
         self.direct.session(dial)
     }
+}
+
+/// Messages kept per stream while the output is slow.
+const BUFFER: usize = 8192;
+
+/// What subscribes to so many streams.
+pub(crate) fn manager(target: &Target, streams: usize, retry: Retry) -> Result<WsManager, Failure> {
+    let direct = Direct::new(&target.url).map_err(Failure::usage)?;
+    let protocol = WithHeaders { direct, headers: headers(target)? };
+    let mut limits = Limits::default();
+    limits.max_connections = limits.max_connections.max(streams);
+    let config = Config::default().buffer(BUFFER).limits(limits).retry(retry.policy());
+    WsManager::builder(protocol)
+        .config(config)
+        .transport(transport(target)?)
+        .build()
+        .map_err(Failure::usage)
+}
+
+/// The streams, each once: a name that is given twice is one stream.
+pub(crate) fn once_each(names: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+}
+
+/// A subscription to a stream that is named by the arguments.
+pub(crate) fn subscribed<T: FromMessage>(
+    manager: &WsManager,
+    name: &str,
+) -> Result<Subscription<T>, Failure> {
+    manager.subscribe(name).map_err(|e| Failure::usage(format!("the stream {name}: {e}")))
 }
 
 /// The headers, those in files included.

@@ -3,7 +3,7 @@
 //! | code | [`Exit`] | means |
 //! |---|---|---|
 //! | 0 | `Done` | it ended as it was asked to: Ctrl-C, SIGTERM, `--count`, `--for`, nobody reads the output any more; `doctor`: all is well |
-//! | 1 | `Lost` | a stream that had been open was lost for good; `doctor`: the WebSocket opens and does not last |
+//! | 1 | `Lost` | a stream that had been open was lost for good; `doctor`: the WebSocket opens and does not last; `record`, `replay`: the file cannot be written, or is damaged |
 //! | 2 | `Usage` | the command line makes no sense |
 //! | 3 | `Unreachable` | no connection: DNS, TCP, a proxy, TLS, or no answer in time |
 //! | 4 | `Refused` | the server is there and refuses: an HTTP status, or it is no WebSocket server |

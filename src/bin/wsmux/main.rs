@@ -13,6 +13,9 @@ mod doctor;
 mod endpoint;
 mod exit;
 mod logs;
+mod progress;
+mod record;
+mod replay;
 mod signals;
 mod tail;
 mod values;
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match args.command {
             Command::Tail(tail) => tail::run(tail).await,
+            Command::Record(record) => record::run(record).await,
+            Command::Replay(replay) => replay::run(replay).await,
             Command::Doctor(doctor) => doctor::run(doctor).await,
         }
     });

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use wsmux::RetryPolicy;
 
 /// How often a lost socket is dialled again: never gives up without a number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Retry(Option<u32>);
 
 impl Retry {
@@ -43,6 +43,19 @@ pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
         return Err("write how many a second, from 0.001 to 1000000");
     }
     Ok(Rate { every: Duration::from_secs_f64(per_second.recip()) })
+}
+
+/// How fast a recording is played: without a number, as fast as it is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Speed(pub(crate) Option<f64>);
+
+pub(crate) fn speed(text: &str) -> Result<Speed, &'static str> {
+    const WRONG: &str = "write `max`, or how many times faster, from 0.001 to 1000000";
+    if text == "max" {
+        return Ok(Speed(None));
+    }
+    let times: f64 = text.parse().map_err(|_| WRONG)?;
+    if (0.001..=1e6).contains(&times) { Ok(Speed(Some(times))) } else { Err(WRONG) }
 }
 
 /// A number and its unit; seconds without one.
@@ -103,6 +116,14 @@ mod tests {
         assert_eq!(rate("0.5").unwrap().every, Duration::from_secs(2));
         for wrong in ["0", "-1", "NaN", "inf", "x", "1e9"] {
             assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_read() {
+        assert_eq!((speed("max"), speed("10")), (Ok(Speed(None)), Ok(Speed(Some(10.0)))));
+        for wrong in ["0", "-1", "NaN", "inf", "x", "1e9", ""] {
+            assert!(speed(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -7,7 +7,6 @@ use wsmux::transport::TransportError;
 use wsmux::{CloseReason, DisconnectReason, Status};
 
 use super::End;
-use crate::args::Tail;
 use crate::exit::{Exit, Failure};
 use crate::values::Retry;
 
@@ -23,13 +22,13 @@ struct Stream {
     was_open: bool,
 }
 
-pub(super) struct Ends {
+pub(crate) struct Ends {
     retry: Retry,
     streams: Vec<Stream>,
 }
 
 impl Ends {
-    pub(super) fn new(args: &Tail) -> Self {
+    pub(crate) fn new(names: &[String], retry: Retry) -> Self {
         let stream = |name: &String| Stream {
             end: None,
             last_error: None,
@@ -37,15 +36,15 @@ impl Ends {
             told: String::new(),
             was_open: false,
         };
-        Self { retry: args.retry, streams: args.names.iter().map(stream).collect() }
+        Self { retry, streams: names.iter().map(stream).collect() }
     }
 
-    pub(super) fn opened(&mut self, stream: usize) {
+    pub(crate) fn opened(&mut self, stream: usize) {
         self.streams[stream].was_open = true;
     }
 
     /// Notes what the stream does, and says whether it is something else than before.
-    pub(super) fn is_news(&mut self, stream: usize, status: &Status) -> bool {
+    pub(crate) fn is_news(&mut self, stream: usize, status: &Status) -> bool {
         let stream = &mut self.streams[stream];
         match status {
             Status::Open => stream.was_open = true,
@@ -56,7 +55,7 @@ impl Ends {
         std::mem::replace(&mut stream.told, told.clone()) != told
     }
 
-    pub(super) fn closed(&mut self, stream: usize, reason: CloseReason) {
+    pub(crate) fn closed(&mut self, stream: usize, reason: CloseReason) {
         // A state that passed unseen: only what was open is lost by a close frame.
         let lost = matches!(
             &reason,
@@ -68,12 +67,12 @@ impl Ends {
         stream.end = Some(reason);
     }
 
-    pub(super) fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         self.streams.iter().all(|stream| stream.end.is_some())
     }
 
     /// Tells what went wrong, and how the program ends.
-    pub(super) fn told(&self, end: End) -> Exit {
+    pub(crate) fn told(&self, end: End) -> Exit {
         let mut failures: Vec<_> = self.streams.iter().filter_map(|s| self.failure(s)).collect();
         let none_open = !self.streams.iter().any(|stream| stream.was_open);
         if end == End::Time && none_open && failures.is_empty() {

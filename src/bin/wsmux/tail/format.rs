@@ -28,6 +28,11 @@ const SHOWN: usize = 64;
 #[derive(Debug)]
 pub(super) enum Notice<'a> {
     Closed(&'a CloseReason),
+    /// As a recording has it.
+    Ended {
+        label: &'a str,
+        words: &'a str,
+    },
     Gap(&'a Gap),
     Status(&'a Status),
 }
@@ -155,6 +160,7 @@ impl Notice<'_> {
     fn text(&self) -> String {
         match self {
             Self::Closed(reason) => format!("closed: {reason}"),
+            Self::Ended { words, .. } => format!("closed: {words}"),
             Self::Gap(gap) => gap.to_string(),
             Self::Status(status) => status.to_string(),
         }
@@ -162,7 +168,7 @@ impl Notice<'_> {
 
     fn style(&self) -> Style {
         match self {
-            Self::Closed(_) => ERROR,
+            Self::Closed(_) | Self::Ended { .. } => ERROR,
             Self::Gap(_) | Self::Status(Status::BackingOff { .. }) => BAD,
             Self::Status(_) => QUIET,
         }
@@ -171,6 +177,7 @@ impl Notice<'_> {
     fn json(&self) -> Value {
         match self {
             Self::Closed(reason) => json!({ "notice": "closed", "reason": reason.label() }),
+            Self::Ended { label, .. } => json!({ "notice": "closed", "reason": label }),
             Self::Gap(Gap::Lagged { missed }) => {
                 json!({ "notice": "gap", "gap": "lagged", "missed": missed })
             }

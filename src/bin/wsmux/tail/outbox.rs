@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use wsmux::{Message, Stamped};
+use wsmux::Message;
 
 use super::format::{Notice, Printer};
 use super::stats::Stats;
 use super::time::wall;
 use super::writer::Chunk;
-use crate::args::Tail;
+use crate::args::Print;
 use crate::values::Rate;
 
 /// As much as is written at once, in bytes.
@@ -30,23 +30,44 @@ pub(super) struct Outbox {
     names: Vec<String>,
     pace: Option<Pace>,
     pub(super) stats: Stats,
+    times: Times,
+}
+
+/// Which times are printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Times {
+    Live,
+    /// Those by a clock that showed `wall` at `start`.
+    Recorded {
+        start: Instant,
+        wall: SystemTime,
+    },
+}
+
+impl Times {
+    fn wall(self, at: Instant) -> SystemTime {
+        match self {
+            Self::Live => wall(at),
+            Self::Recorded { start, wall } => wall + at.saturating_duration_since(start),
+        }
+    }
 }
 
 impl Outbox {
-    pub(super) fn new(args: &Tail) -> Self {
+    pub(super) fn new(print: &Print, names: &[String], times: Times) -> Self {
         Self {
             chunk: Chunk::default(),
-            printer: Printer::new(args.format),
-            latest: args.conflate.then(|| Latest::new(args.names.len())),
-            left: args.count,
-            names: args.names.clone(),
-            pace: args.rate.map(Pace::new),
-            stats: Stats::new(args.names.len()),
+            printer: Printer::new(print.format),
+            latest: print.conflate.then(|| Latest::new(names.len())),
+            left: print.count,
+            names: names.to_vec(),
+            pace: print.rate.map(Pace::new),
+            stats: Stats::new(names.len()),
+            times,
         }
     }
 
-    pub(super) fn message(&mut self, stream: usize, stamped: Stamped<Message>) {
-        let (at, message) = (stamped.received_at, stamped.value);
+    pub(super) fn message(&mut self, stream: usize, at: Instant, message: Message) {
         self.stats.message(stream, message.len(), at);
         match &mut self.latest {
             Some(latest) => latest.put(stream, at, message),
@@ -57,11 +78,11 @@ impl Outbox {
         }
     }
 
-    pub(super) fn notice(&mut self, stream: usize, notice: &Notice<'_>) {
+    pub(super) fn notice(&mut self, stream: usize, at: Instant, notice: &Notice<'_>) {
         if let Notice::Gap(gap) = notice {
             self.stats.gap(stream, gap);
         }
-        self.printer.notice(&mut self.chunk, &self.names[stream], SystemTime::now(), notice);
+        self.printer.notice(&mut self.chunk, &self.names[stream], self.times.wall(at), notice);
     }
 
     /// Adds a line with what was counted since the one before.
@@ -125,7 +146,7 @@ impl Outbox {
         if self.is_done() {
             return;
         }
-        self.printer.message(&mut self.chunk, &self.names[stream], wall(at), message);
+        self.printer.message(&mut self.chunk, &self.names[stream], self.times.wall(at), message);
         self.stats.printed(1);
         self.left = self.left.map(|left| left - 1);
     }
@@ -200,15 +221,13 @@ mod tests {
         args.extend(conflate.then_some("--conflate"));
         let args = <crate::args::Args as clap::Parser>::try_parse_from(args).unwrap();
         let crate::args::Command::Tail(mut tail) = args.command else { unreachable!() };
-        tail.rate = per_second.map(|text| rate(text).unwrap());
-        tail.count = count.map(NonZeroU64::get);
-        Outbox::new(&tail)
+        tail.print.rate = per_second.map(|text| rate(text).unwrap());
+        tail.print.count = count.map(NonZeroU64::get);
+        Outbox::new(&tail.print, &tail.names, Times::Live)
     }
 
     fn put(outbox: &mut Outbox, stream: usize, text: &str) {
-        let stamped =
-            <Stamped<Message> as wsmux::FromMessage>::from_message(text.to_owned().into()).unwrap();
-        outbox.message(stream, stamped);
+        outbox.message(stream, Instant::now(), text.into());
     }
 
     fn taken(outbox: &mut Outbox) -> String {

@@ -62,7 +62,7 @@ fn write(
 }
 
 /// Says `text` on stderr, unless that stands still.
-pub(super) async fn say(text: String) {
+pub(crate) async fn say(text: String) {
     let (report, done) = oneshot::channel();
     let said = thread::Builder::new().spawn(move || {
         let _ = anstream::stderr().write_all(text.as_bytes());
