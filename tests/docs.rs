@@ -41,6 +41,17 @@ fn a_default_that_differs_or_is_missing_is_noticed() {
     }
 }
 
+#[cfg(feature = "record")]
+#[test]
+fn the_recorders_defaults_are_those_on_the_page() {
+    let options = wsmux::record::RecorderOptions::default();
+    let code = Settings::from([
+        ("queue_bytes".to_owned(), format!("{} MiB", options.queue_bytes >> 20)),
+        ("sync_every".to_owned(), format!("{} s", options.sync_every.as_secs())),
+    ]);
+    assert_eq!(listed(PAGE, "| option | default |"), code);
+}
+
 #[test]
 fn persistent_differs_in_what_the_page_says() {
     let defaults = settings(&Config::default());

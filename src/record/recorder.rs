@@ -150,16 +150,15 @@ impl Recorder {
         let bytes = options.queue_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let room = Arc::new(Semaphore::new(bytes));
         let board = watch::Sender::new(Board::default());
-        let (told, closed) = (board.clone(), Arc::clone(&room));
+        let over = Over { board: board.clone(), room: Arc::clone(&room) };
         let every = options.sync_every.min(NEVER);
         let handle = Handle::current();
         handle.spawn(async move {
-            let tell = |written| told.send_modify(|board| board.written = written);
+            let tell = |written| over.board.send_modify(|board| board.written = written);
             if let Err(e) = writing::run(queued, sink, every, tell).await {
                 tracing::error!(error = %e, "the recording cannot be written: {e}");
-                told.send_modify(|board| board.error = Some(Arc::new(e)));
+                over.board.send_modify(|board| board.error = Some(Arc::new(e)));
             }
-            closed.close(); // Whoever waits for room need not any longer.
         });
         let queue = Queue { bytes, jobs, room };
         Ok(Self { board, handle, queue, takers: Mutex::default() })
@@ -280,6 +279,20 @@ impl Recorder {
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("board", &*self.board.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Tells everybody that nothing is written any more, also where the runtime has dropped the writer.
+struct Over {
+    board: watch::Sender<Board>,
+    room: Arc<Semaphore>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let cut_off = || Arc::new(io::Error::other("the runtime of the recorder was shut down"));
+        self.board.send_modify(|board| _ = board.error.get_or_insert_with(cut_off));
+        self.room.close(); // Whoever waits for room need not any longer.
     }
 }
 

@@ -21,6 +21,9 @@ use crate::name::StreamName;
 /// The largest record by default: four times the default of the largest message.
 const MAX_RECORD: usize = 64 << 20;
 
+/// A thousand years: a later time is a lie, which must not be a sum that nobody can hold.
+const LATEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
 /// The names of all streams of a file together.
 pub(super) const MAX_NAMES: usize = 64 << 20;
 
@@ -185,7 +188,7 @@ impl<R: Read> Records<R> {
         let wall = wall.ok_or(Wrong::Invalid("a date that is none"))?;
         let first = *self.first_wall.get_or_insert(wall);
         // A clock that was set back must not make time run backwards.
-        self.base = wall.duration_since(first).unwrap_or_default().max(self.last);
+        self.base = wall.duration_since(first).unwrap_or_default().max(self.last).min(LATEST);
         self.last = self.base;
         (self.wall, self.now, self.finished) = (Some(wall), 0, false);
         self.seen.extend(self.names.drain(..));
@@ -218,7 +221,7 @@ impl<R: Read> Records<R> {
 
     /// The time of the latest record, in all runs.
     fn record_time(&self) -> Duration {
-        self.base.saturating_add(Duration::from_nanos(u64::try_from(self.now).unwrap_or(0)))
+        (self.base + Duration::from_nanos(u64::try_from(self.now).unwrap_or(0))).min(LATEST)
     }
 
     fn record(&mut self, name: StreamName, item: Item) -> Record {

@@ -433,3 +433,35 @@ async fn what_is_written_is_synchronized_within_the_period_and_by_a_flush() {
     assert_eq!(synced(), disk.bytes().len());
     assert_eq!(accounted(&disk.bytes()), (2, 0));
 }
+
+/// A recorder may outlive the runtime that it was made in.
+#[test]
+fn a_recorder_whose_runtime_has_gone_says_so() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let recorder = first.block_on(recorder(&Disk::new(usize::MAX), 1000));
+    drop(first);
+    runtime().block_on(async {
+        assert!(matches!(recorder.flush().await, Err(RecordError::Io(_))));
+        assert!(matches!(recorder.ended().await, Err(RecordError::Io(_))));
+        assert!(recorder.finish().await.is_err());
+    });
+}
+
+#[test]
+fn no_time_is_so_late_that_it_cannot_be_held() {
+    let mut bytes = Vec::new();
+    let item = entry::Entry::Item { dt: i64::MAX, id: 0, what: What::Message("x".into()) };
+    for _ in 0..10 {
+        for entry in [
+            entry::Entry::Start { wall: u64::MAX },
+            entry::Entry::Name { id: 0, name: "a".into() },
+            item.clone(),
+        ] {
+            frame::write(&mut bytes, |out| entry.write(out)).unwrap();
+        }
+    }
+    let recording = Recording::from_bytes(bytes).unwrap();
+    assert_eq!(recording.messages(), 10);
+    assert!(recording.length() <= Duration::from_secs(1000 * 365 * 24 * 3600));
+}

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures::stream::unfold;
 use indicatif::ProgressBar;
@@ -117,7 +117,7 @@ impl Playing {
     }
 
     fn said(&self, record: Record) -> Said {
-        let at = self.start + record.at.min(Duration::from_secs(u64::from(u32::MAX)));
+        let at = self.start + record.at;
         match record.item {
             Item::Closed { label, words } => Said::Ended(at, label.to_string(), words.to_string()),
             Item::Gap(gap) => Said::Gap(at, gap),

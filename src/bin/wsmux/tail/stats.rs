@@ -66,7 +66,7 @@ impl Stats {
         // The time across a gap is not one between messages.
         self.last[stream] = None;
         match gap {
-            Gap::Lagged { missed } => self.all.missed += missed,
+            Gap::Lagged { missed } => self.all.missed = self.all.missed.saturating_add(*missed),
             Gap::Reconnected { .. } => self.all.reconnects += 1,
             _ => {}
         }
