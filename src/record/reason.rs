@@ -20,7 +20,25 @@ pub(super) fn details(reason: &DisconnectReason) -> (Option<u64>, Option<String>
             };
             (number, PROXY.iter().find(|(_, f)| is_kind(*f, *fault)).map(|(w, _)| (*w).into()))
         }
-        _ => (None, None),
+        // No wildcard: a reason that is new is added here, and to `PLAIN` below.
+        DisconnectReason::AssemblyTimeout
+        | DisconnectReason::Certificate
+        | DisconnectReason::ConnectTimeout
+        | DisconnectReason::DataTimeout
+        | DisconnectReason::Dns
+        | DisconnectReason::Ended
+        | DisconnectReason::Flood
+        | DisconnectReason::Handshake
+        | DisconnectReason::HeartbeatTimeout
+        | DisconnectReason::JoinTimeout
+        | DisconnectReason::MessageTooLarge
+        | DisconnectReason::Protocol
+        | DisconnectReason::ProtocolViolation
+        | DisconnectReason::StreamEnded
+        | DisconnectReason::Switched
+        | DisconnectReason::Tls
+        | DisconnectReason::Token
+        | DisconnectReason::WriteTimeout => (None, None),
     }
 }
 
@@ -41,11 +59,13 @@ pub(super) fn reason(label: &str, number: Option<u64>, words: Option<&str>) -> D
 
 /// The reasons without details.
 const PLAIN: &[DisconnectReason] = &[
+    DisconnectReason::AssemblyTimeout,
     DisconnectReason::Certificate,
     DisconnectReason::ConnectTimeout,
     DisconnectReason::DataTimeout,
     DisconnectReason::Dns,
     DisconnectReason::Ended,
+    DisconnectReason::Flood,
     DisconnectReason::Handshake,
     DisconnectReason::HeartbeatTimeout,
     DisconnectReason::JoinTimeout,
