@@ -19,7 +19,7 @@ use crate::name::StreamName;
 use crate::protocol::{DisconnectReason, Request, Response, printable};
 use crate::transport::certificate::CertificateFault;
 use crate::transport::dial::{connect, resolve};
-use crate::transport::{Proxy, Stream, TransportError, TungsteniteSocket, handshake};
+use crate::transport::{Opening, Proxy, Stream, TransportError, TungsteniteSocket};
 
 /// Longest text of a header that is shown, in letters.
 const MAX_SHOWN: usize = 100;
@@ -136,11 +136,11 @@ impl Examination {
 
     async fn upgrade(&mut self, stream: Stream) -> Option<TungsteniteSocket> {
         let (started, before) = (Instant::now(), (self.options.wall)());
-        let handshake = match handshake(&self.request) {
-            Ok(handshake) => handshake,
+        let opening = match Opening::of(&self.request) {
+            Ok(opening) => opening,
             Err(e) => return self.failed(StepKind::Handshake, started, e),
         };
-        let upgraded = self.in_time(self.options.transport.upgrade(handshake, stream)).await;
+        let upgraded = self.in_time(self.options.transport.upgrade(&opening, stream)).await;
         let after = (self.options.wall)();
         let answer = match &upgraded {
             Ok((_, response)) => Some(response),

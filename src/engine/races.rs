@@ -9,8 +9,10 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt as _;
 use shuttle::future::block_on;
 use shuttle::thread;
 use tokio::time::Instant;
@@ -18,11 +20,12 @@ use tokio::time::Instant;
 use super::connection::task::Running;
 use super::core::{Core, Parts};
 use super::defect::{Defect, with};
+use super::flight::SingleFlight;
 use super::limiter::Limiter;
 use super::outgoing::{Outgoing, Post, Taken, Waiting};
 use super::registry::{Kind, Link};
 use super::seat::Seat;
-use super::sync::{Following, Signal};
+use super::sync::{Following, Signal, Watch};
 use super::topic::{Next, Reader, Topic};
 use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
@@ -444,6 +447,34 @@ fn a_message_whose_sender_has_gone_does_not_come_back() {
             }
         }
         leaving.join().unwrap();
+    });
+}
+
+#[test]
+fn who_leaves_a_shared_call_leaves_it_to_the_others() {
+    explore_with_twins(&[Defect::LeavesCallAlone], || {
+        let (flight, may_end) = (Arc::new(SingleFlight::new()), Arc::new(Watch::new(false)));
+        let call = {
+            let may_end = Arc::clone(&may_end);
+            move || {
+                let mut may_end = Following::new(&may_end);
+                let ended = async move {
+                    while poll_fn(|cx| may_end.poll_changed(cx)).await == Some(false) {}
+                    7
+                };
+                ended.boxed()
+            }
+        };
+        let mut leaving = flight.join(call.clone());
+        let leaving = thread::spawn(move || {
+            let once = |cx: &mut Context<'_>| Poll::Ready(leaving.poll_unpin(cx).is_ready());
+            block_on(poll_fn(once));
+            drop(leaving);
+        });
+        let waiting = thread::spawn(move || block_on(flight.join(call)));
+        may_end.update(|may_end| !std::mem::replace(may_end, true));
+        leaving.join().unwrap();
+        assert_eq!(waiting.join().unwrap(), 7);
     });
 }
 

@@ -32,7 +32,7 @@ pub use self::proxy::{Proxy, ProxyError};
 pub(crate) use self::stream::Stream;
 #[cfg(feature = "rustls")]
 pub use self::tls::{Tls, TlsError};
-pub(crate) use self::tungstenite::handshake;
+pub(crate) use self::tungstenite::Opening;
 pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
 

@@ -1,28 +1,23 @@
 //! The default transport: TCP, TLS where asked for, and tungstenite.
 //!
-//! Its types stay in private fields, so that its 0.x version is not part of our API. Through the
-//! `log` crate it writes whole requests and messages at level `trace`: a program that collects
-//! these records collects tokens with them.
+//! Its types stay in private fields, so that its 0.x version is not part of our API. It is given no
+//! request, which it would write into a log: see `opening`. It does write messages there, at level
+//! `trace`, those that are sent and those that come.
 
 mod assembly;
 mod failure;
 mod guard;
 mod head;
+mod opening;
 mod socket;
 #[cfg(test)]
 mod testing;
 
 use std::time::Duration;
 
-use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::uri::Uri;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use self::assembly::Assembly;
 use self::guard::Guard;
@@ -35,6 +30,7 @@ use super::tls::Tls;
 use super::{Transport, TransportError};
 use crate::protocol::{Request, Response, Url};
 
+pub(crate) use self::opening::Opening;
 pub use self::socket::TungsteniteSocket;
 
 /// The largest message that is sent, in bytes.
@@ -193,22 +189,15 @@ impl Tungstenite {
         Ok(stream)
     }
 
-    /// Says `handshake` on `stream`.
+    /// Makes of `stream` a WebSocket.
     pub(crate) async fn upgrade(
         &self,
-        handshake: http::Request<()>,
+        opening: &Opening,
         stream: Stream,
     ) -> Result<(TungsteniteSocket, Response), TransportError> {
-        let (socket, response) =
-            client_async(handshake, Head::new(stream)).await.map_err(failure::of_handshake)?;
-        let (head, _) = response.into_parts();
-        // RFC 6455 §4.1: an extension that was not asked for fails the handshake.
-        if head.headers.get(SEC_WEBSOCKET_EXTENSIONS).is_some_and(|value| !value.is_empty()) {
-            return Err(failure::handshake("the server uses an extension that was not asked for"));
-        }
-        let response = Response::new(head.status.as_u16(), head.headers);
-        // With a buffer of our size: the handshake has read nothing but its own head.
-        let (stream, config) = (Guard::new(socket.into_inner()), Some(self.config()));
+        let mut stream = Head::new(stream);
+        let response = opening.perform(&mut stream).await?;
+        let (stream, config) = (Guard::new(stream), Some(self.config()));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
         Ok((TungsteniteSocket::new(socket, Assembly::new(self.assembly_timeout)), response))
     }
@@ -227,7 +216,7 @@ impl Transport for Tungstenite {
         &self,
         request: &Request,
     ) -> Result<(TungsteniteSocket, Response), TransportError> {
-        let (handshake, url) = (handshake(request)?, request.url());
+        let (opening, url) = (Opening::of(request)?, request.url());
         #[cfg(not(feature = "rustls"))]
         if url.is_secure() {
             return Err(failure::no_tls());
@@ -236,50 +225,16 @@ impl Transport for Tungstenite {
             Some(proxy) => self.tunnel(proxy, proxy.dial().await?, url).await?,
             None => Stream::Plain(dial(url.host(), url.port()).await?),
         };
-        self.upgrade(handshake, self.secure(url, stream).await?).await
+        self.upgrade(&opening, self.secure(url, stream).await?).await
     }
-}
-
-/// The client's opening handshake (RFC 6455 §4.1).
-pub(crate) fn handshake(request: &Request) -> Result<http::Request<()>, TransportError> {
-    let mut handshake = http::Request::new(());
-    *handshake.uri_mut() = uri(request.url()).map_err(failure::handshake)?;
-    *handshake.headers_mut() = headers(request).map_err(failure::handshake)?;
-    Ok(handshake)
-}
-
-fn uri(url: &Url) -> Result<Uri, http::Error> {
-    Uri::builder()
-        .scheme(if url.is_secure() { "wss" } else { "ws" })
-        .authority(url.host_header())
-        .path_and_query(url.target())
-        .build()
-}
-
-/// The request's own headers, and those of the handshake in their place where both have one.
-fn headers(request: &Request) -> Result<HeaderMap, http::Error> {
-    let mut headers = request.headers().clone();
-    // Whatever extension was asked for there, nobody here would speak it.
-    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-    if !request.subprotocols().is_empty() {
-        let subprotocols = HeaderValue::try_from(request.subprotocols().join(", "))?;
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocols);
-    }
-    // Any of them may be a token.
-    headers.values_mut().for_each(|value| value.set_sensitive(true));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(HOST, HeaderValue::try_from(request.url().host_header())?);
-    headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(generate_key())?);
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    Ok(headers)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
 
-    use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER};
+    use http::HeaderValue;
+    use http::header::{COOKIE, HOST, RETRY_AFTER, SEC_WEBSOCKET_EXTENSIONS};
 
     use super::testing::{Server, answered, frame, opened, read, switching};
     use super::*;
@@ -327,13 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn each_handshake_has_a_fresh_key_and_hides_its_secrets() {
-        let request = Request::new("ws://ann:canary@host/").unwrap().subprotocol("canary");
-        let (a, b) = (headers(&request).unwrap(), headers(&request).unwrap());
-        assert_ne!(a[SEC_WEBSOCKET_KEY], b[SEC_WEBSOCKET_KEY]);
-        assert!(a[AUTHORIZATION].is_sensitive() && a[SEC_WEBSOCKET_PROTOCOL].is_sensitive());
+    fn a_subprotocol_that_no_header_can_carry_fails_the_handshake() {
         let broken = Request::new("ws://host/").unwrap().subprotocol("canary\r\nX: y");
-        assert_eq!(reason(handshake(&broken)), DisconnectReason::Handshake);
+        assert_eq!(reason(Opening::of(&broken)), DisconnectReason::Handshake);
     }
 
     #[tokio::test]

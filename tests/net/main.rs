@@ -13,6 +13,7 @@ mod secrets;
 mod sending;
 mod sockets;
 mod tls;
+mod tokens;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Nothing that we log or print shows a secret, whatever happens to a stream.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use futures::{FutureExt as _, StreamExt as _};
 use http::{HeaderName, HeaderValue};
@@ -84,10 +85,64 @@ impl<S: tracing::Subscriber> Layer<S> for Logged {
     }
 }
 
-/// Logs of this thread, at every level.
-pub(crate) fn logged(shown: &Shown) -> DefaultGuard {
+/// What this thread writes through the `log` crate: tungstenite and rustls do.
+struct LogCrate;
+
+thread_local! {
+    static LOGGED: RefCell<Option<(Shown, Said)>> = const { RefCell::new(None) };
+}
+
+/// Whether what is said on open sockets is looked at too. tungstenite writes it down, see the README.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Said {
+    Counts,
+    PassedOver,
+}
+
+impl log::Log for LogCrate {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        LOGGED.with_borrow(|logged| match logged {
+            Some((_, Said::PassedOver)) => !metadata.target().starts_with("tungstenite::protocol"),
+            Some((_, Said::Counts)) => true,
+            None => false,
+        })
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("log {} {}: {}", record.level(), record.target(), record.args());
+            LOGGED.with_borrow(|logged| logged.iter().for_each(|(shown, _)| shown.line(&line)));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Looks at the logs of this thread for as long as it is kept.
+pub(crate) struct Looking {
+    _tracing: DefaultGuard,
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        LOGGED.set(None);
+    }
+}
+
+/// Logs of this thread, at every level, but for what is said on open sockets.
+pub(crate) fn logged(shown: &Shown) -> Looking {
+    logged_with(shown, Said::PassedOver)
+}
+
+pub(crate) fn logged_with(shown: &Shown, said: Said) -> Looking {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_boxed_logger(Box::new(LogCrate)).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    LOGGED.set(Some((shown.clone(), said)));
     let subscriber = tracing_subscriber::registry().with(Logged(shown.clone()));
-    tracing::subscriber::set_default(subscriber)
+    Looking { _tracing: tracing::subscriber::set_default(subscriber) }
 }
 
 /// Adds secrets to each request, and prints all that a protocol gets to see.
@@ -186,29 +241,38 @@ async fn shown_of(answer: Answer, does: impl AsyncFn(&Peer)) -> String {
     let shown = Shown::default();
     let _logged = logged(&shown);
     let server = MockServer::start().await.unwrap();
-    let accepts = matches!(answer, Answer::AcceptWith { .. });
     server.set_answer(PATH, answer);
     let config = config().limits(Limits { max_message: 1000, ..Limits::default() });
     let builder = builder(secretive(&server, &shown), config.connect_timeout(50 * MS));
     shown.print(&builder);
     let net = Net::of(server, builder);
+    show_all(&shown, net, async |peer| {
+        assert_sent(peer);
+        does(peer).await;
+    })
+    .await;
+    shown.text()
+}
+
+/// Reads a stream to its end, whose every socket has this done to it, and prints all there is to see.
+pub(crate) async fn show_all(shown: &Shown, net: Net, does: impl AsyncFn(&Peer)) {
     let mut events = net.manager.events();
     let mut stream = net.manager.subscribe::<Number>(crate::NAME).unwrap();
     let reading = async {
-        while read(&shown, &mut stream).await {
+        while read(shown, &mut stream).await {
             shown.print(&net.manager);
             shown.print(&net.manager.streams());
+            shown.print(&net.manager.health());
+            shown.line(&net.manager.health().to_json());
+            shown.line(&net.manager.diagnose().to_string());
+            shown.print(&net.manager.metrics());
+            shown.line(&net.manager.prometheus());
         }
     };
     let serving = async {
-        if accepts {
-            loop {
-                let peer = net.server.accept().await;
-                assert_sent(&peer);
-                does(&peer).await;
-            }
+        loop {
+            does(&net.server.accept().await).await;
         }
-        futures::future::pending::<()>().await;
     };
     futures::select_biased! {
         () = reading.fuse() => {}
@@ -220,7 +284,6 @@ async fn shown_of(answer: Answer, does: impl AsyncFn(&Peer)) -> String {
         shown.print(&event);
     }
     net.leaves_nothing().await;
-    shown.text()
 }
 
 fn assert_clean(shown: &str, canaries: &[&str]) {

@@ -13,7 +13,7 @@ use super::super::TransportError;
 #[cfg(feature = "rustls")]
 use super::super::tls;
 use super::guard::Flood;
-use crate::protocol::{DisconnectReason, Response};
+use crate::protocol::DisconnectReason;
 
 /// A failure that another attempt would meet again.
 pub(super) fn handshake(source: impl Into<Box<dyn StdError + Send + Sync>>) -> TransportError {
@@ -26,32 +26,6 @@ pub(super) fn no_tls() -> TransportError {
     handshake(
         "`wss://` needs TLS: enable the feature `rustls-webpki-roots` or `rustls-native-roots`",
     )
-}
-
-/// What a failed opening handshake means.
-pub(super) fn of_handshake(e: Error) -> TransportError {
-    match e {
-        Error::Http(response) => {
-            let (head, _) = response.into_parts();
-            TransportError::refused(Response::new(head.status.as_u16(), head.headers))
-        }
-        Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-            io::Error::from(io::ErrorKind::UnexpectedEof).into()
-        }
-        // Proxies answer so when what is behind them is down: that can pass, unlike what a
-        // WebSocket server says.
-        Error::Protocol(ProtocolError::WrongHttpVersion) => {
-            violation("the answer is HTTP/1.0, as old web servers and proxies give")
-        }
-        Error::Protocol(ProtocolError::HttparseError(_))
-        | Error::Capacity(_)
-        | Error::AttackAttempt
-        | Error::HttpFormat(_) => violation(e),
-        Error::Io(e) => of_io(e),
-        // It may quote a header.
-        Error::Utf8(_) => handshake("a header is not text"),
-        e => handshake(e),
-    }
 }
 
 /// What an error on an open socket means.
@@ -96,7 +70,7 @@ fn is_flood(e: &io::Error) -> bool {
     e.get_ref().is_some_and(|e| e.is::<Flood>())
 }
 
-fn of_io(e: io::Error) -> TransportError {
+pub(super) fn of_io(e: io::Error) -> TransportError {
     #[cfg(feature = "rustls")]
     return tls::failure(e);
     #[cfg(not(feature = "rustls"))]
@@ -107,6 +81,6 @@ fn too_large() -> TransportError {
     TransportError::new(DisconnectReason::MessageTooLarge)
 }
 
-fn violation(source: impl Into<Box<dyn StdError + Send + Sync>>) -> TransportError {
+pub(super) fn violation(source: impl Into<Box<dyn StdError + Send + Sync>>) -> TransportError {
     TransportError::new(DisconnectReason::ProtocolViolation).with_source(source)
 }

@@ -1,8 +1,7 @@
 //! A byte stream whose first read ends where the HTTP head does.
 //!
-//! tungstenite keeps what follows the head in the small buffer that it read the head into, and goes
-//! on with that one for as long as the socket lives: a busy feed would be read by a kilobyte or two
-//! at a time. Here what follows the head stays behind until the socket has a buffer of its own.
+//! What follows the head stays behind until the socket has a buffer of its own to read it into: frames
+//! may come in the same segment.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
