@@ -26,6 +26,8 @@ mod manager;
 mod message;
 mod name;
 mod observe;
+#[cfg(all(test, not(wsmux_shuttle)))]
+mod simulation;
 mod stream;
 
 /// The pages that come with the crate.

@@ -10,14 +10,26 @@ pub(crate) enum Defect {
     EndIsKept,
     /// A message whose sender has gone goes back to its place when its socket is lost.
     ForsakenIsKept,
+    /// A join after a break tells nobody of it.
+    GapIsNotSent,
+    /// All connections of a manager draw the same delays.
+    JitterIsShared,
+    /// What a reader lagged over takes the notices in it along.
+    LagOverwritesNotice,
+    /// A lease that is dropped is not given back.
+    LeaseIsLeaked,
     /// A seat is given back by the name of its topic, whichever topic has that name now.
     LeaveByName,
     /// Who waits for a shared call and goes away wakes none of the others.
     LeavesCallAlone,
     /// A manager that was shut down lets readers in.
     OpenAfterShutdown,
+    /// The retries count from 0 again because a socket opened.
+    OpeningResetsBackoff,
     /// A reader looks for news and asks to be woken in two steps.
     ParkInTwoSteps,
+    /// A stream ends without the reason.
+    ReasonIsLost,
     /// A reader takes its place and the message that comes before it in two steps.
     ReplayInTwoSteps,
     /// A set looks whether a member waits for its turn and asks to be woken in two steps.
@@ -28,6 +40,10 @@ pub(crate) enum Defect {
     SitsOnDueTopic,
     /// A connection dials while an older one of its lane is still closing.
     SocketOverlaps,
+    /// Nothing is read while something waits to be written.
+    StalledWriteStopsReading,
+    /// A sweeper whose runtime has gone counts as one that runs.
+    SweeperDiesWithRuntime,
     /// A host lets in whoever asks while there is room, also before those who wait.
     TurnBarges,
     /// A waiter looks whether it is its turn and asks to be woken in two steps.

@@ -74,8 +74,9 @@ struct Entry {
 #[derive(Debug)]
 struct Handle {
     capacity: usize,
-    /// Names whose topic may have changed since the connection last asked.
-    dirty: HashSet<StreamName>,
+    /// Names whose topic may have changed since the connection last asked; in order, so that a seed
+    /// decides in which order they are joined.
+    dirty: BTreeSet<StreamName>,
     has_slot: bool,
     /// How many of its topics have neither readers nor leases.
     idle: usize,
@@ -222,7 +223,7 @@ impl Registry {
         let Some(key) = self.key(topic) else { return false };
         let entry = &mut self.topics[key];
         match kind {
-            Kind::Lease => entry.leases -= 1,
+            Kind::Lease => entry.leases -= usize::from(!seeded(Defect::LeaseIsLeaked)),
             Kind::Reader => {
                 entry.readers -= 1;
                 entry.unattended_since = now;
@@ -515,7 +516,7 @@ impl Registry {
         let signal = Arc::new(Signal::default());
         let handle = Handle {
             capacity: asked.capacity.max(1),
-            dirty: HashSet::new(),
+            dirty: BTreeSet::new(),
             has_slot: false,
             idle: 0,
             idle_rank: None,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::core::Core;
+use super::defect::{Defect, seeded};
 use super::sync::Signal;
 
 /// Something may be due earlier than the sweeper thinks.
@@ -42,7 +43,7 @@ struct Sweeping(Arc<AtomicBool>);
 
 impl Drop for Sweeping {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.store(seeded(Defect::SweeperDiesWithRuntime), Ordering::Release);
     }
 }
 

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant};
 
+use super::defect::{Defect, seeded};
 use super::events::Log;
 use super::limiter::Limiter;
 use super::neighbours::{Neighbours, Present};
@@ -124,6 +125,7 @@ impl Connection {
                 "the first attempt follows in {wait:.1?}: it waits out what a failure for good has earned",
             );
             tokio::select! {
+                biased; // Not by chance: a seed decides what a run does.
                 () = self.unwanted() => return Break(CloseReason::Unused),
                 () = time::sleep_until(until) => {}
             }
@@ -184,6 +186,9 @@ impl Connection {
 
     fn open(&mut self, opened: Opened, request: &Request, attempt: u32) -> State {
         let Opened { handshake, response, socket } = opened;
+        if seeded(Defect::OpeningResetsBackoff) {
+            self.backoff.record_uptime(Duration::MAX);
+        }
         let names = self.context.members.names();
         let dial = Dial {
             attempt,

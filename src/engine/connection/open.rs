@@ -18,6 +18,7 @@ use super::desk::{Desk, Said};
 use super::mask::Mask;
 use super::outbox::Outbox;
 use super::renewal::Renewal;
+use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::tokens::{Issued, Tokens};
 use crate::message::Message;
@@ -152,7 +153,9 @@ impl Open {
             self.renewal.look();
             cx.waker().wake_by_ref(); // The next news are for the next turn.
         }
-        if self.read(cx, of)? {
+        let reads =
+            self.outbox.stalled_since().is_none() || !seeded(Defect::StalledWriteStopsReading);
+        if reads && self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
         }
         self.check_clocks(of)?;

@@ -13,6 +13,7 @@ use super::members::Members;
 use super::trust::Trust;
 use super::{Backoff, Connection};
 use crate::engine::core::Core;
+use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::sweeper;
 use crate::error::CloseReason;
@@ -37,7 +38,8 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
 impl Connection {
     fn new(core: &Arc<Core>, link: Link) -> Self {
         // One seed per manager, and a generator of its own for each connection.
-        let seed = core.seed ^ link.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let own = if seeded(Defect::JitterIsShared) { 0 } else { link.id.0 };
+        let seed = core.seed ^ own.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let retry = core.config.retry.clone();
         Self {
             backoff: Backoff::new(retry.clone(), seed),

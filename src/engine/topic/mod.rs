@@ -151,7 +151,9 @@ impl Topic {
             ring.facts.attempt = attempt;
             ring.broken.take()
         };
-        if let Some(Break { below, reason, since }) = mended {
+        if let Some(Break { below, reason, since }) =
+            mended.filter(|_| !seeded(Defect::GapIsNotSent))
+        {
             let down_for = now.saturating_duration_since(since);
             self.metrics.reconnected(down_for);
             self.notice(Gap::Reconnected { down_for, reason }, Some(below));
@@ -201,7 +203,9 @@ impl Topic {
             if ring.closed.is_some() {
                 return;
             }
-            ring.closed = Some(reason.clone());
+            let told =
+                if seeded(Defect::ReasonIsLost) { CloseReason::Unused } else { reason.clone() };
+            ring.closed = Some(told);
             ring.facts.joined_at = None;
             ring.take_wakers(&mut woken);
         }
@@ -385,6 +389,9 @@ impl Reader {
             self.at.store(self.cursor, Relaxed);
             ring.facts.lagged += missed;
             while let Some(gap) = ring.next_notice(&mut place, ring.first) {
+                if seeded(Defect::LagOverwritesNotice) {
+                    continue;
+                }
                 self.pending = Some(match self.pending.take() {
                     Some(earlier) => merged(earlier, gap),
                     None => gap,

@@ -1,0 +1,306 @@
+//! What one run does: settings, and steps that follow each other in time.
+//!
+//! A seed decides all of it. Steps name what they are about by numbers of their own, and do nothing
+//! where that is not there: so any subset of a program's steps is a program too.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::config::{Config, FirstRetry, Heartbeat, RetryPolicy};
+
+/// The names there are. In the protocol that shares sockets, the first letter is the lane.
+pub(super) const NAMES: [&str; 6] = ["a0", "a1", "a2", "a3", "b0", "b1"];
+
+/// How the names travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wire {
+    /// One socket per name, by [`Direct`](crate::protocol::Direct).
+    Direct,
+    /// Names of a lane on one socket, asked for and confirmed.
+    Shared,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) config: Config,
+    /// Whether the server sends before it confirms.
+    pub(super) eager: bool,
+    /// How long a frame is on its way.
+    pub(super) latency: Duration,
+    /// Each name's messages come so far apart.
+    pub(super) periods: [Duration; NAMES.len()],
+    pub(super) seed: u64,
+    pub(super) sizes: (usize, usize),
+    pub(super) steps: Vec<Step>,
+    pub(super) wire: Wire,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) after: Duration,
+    pub(super) op: Op,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    // What the program that uses the client does.
+    Drop { reader: usize },
+    Lease { lease: usize, name: usize },
+    NewRuntime,
+    Release { lease: usize },
+    Shutdown,
+    Subscribe { reader: usize, name: usize, pace: Pace },
+    Sweep { idle: Duration },
+    // What the server and the network do.
+    Burst { name: usize, count: usize },
+    Confirm { name: usize, how: Confirm },
+    Dials { answer: Answer, count: usize },
+    EndName { name: usize },
+    Lose { name: Option<usize>, how: Loss },
+    Ping { name: usize },
+    Reject { name: usize },
+    Silence { name: usize },
+    Slow { name: usize, latency: Duration },
+    Stall { name: usize, lasting: Duration },
+}
+
+/// How a reader reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// Whatever is there, at once.
+    Eager,
+    /// Whatever is there, every so often.
+    Gulp(Duration),
+    /// One item every so often.
+    Sip(Duration),
+    /// Nothing, until the faults are over.
+    Stuck,
+}
+
+/// How the server answers a join.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Confirm {
+    Late(Duration),
+    Never,
+    Twice,
+}
+
+/// How the server answers a dial.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    Accept(Duration),
+    /// Accepts, and loses the socket at once.
+    Flap(Loss),
+    Hang,
+    Http(u16, Option<u64>),
+    Refuse,
+}
+
+/// How a socket ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Loss {
+    Close(u16),
+    Fin,
+    Reset,
+    TooLarge,
+    Violation,
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Program {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut chance = Chance(SmallRng::seed_from_u64(seed));
+        let wire = if chance.once_in(2) { Wire::Direct } else { Wire::Shared };
+        let config = chance.config();
+        let busy = chance.once_in(3);
+        let periods = std::array::from_fn(|_| {
+            MS * if busy { chance.between(3, 60) } else { chance.between(50, 1500) }
+        });
+        let largest = *chance.of(&[12, 40, 200]);
+        let steps = chance.between(8, 50);
+        let mut next = Numbers::default();
+        Self {
+            config,
+            eager: chance.once_in(3),
+            latency: MS * *chance.of(&[0, 1, 5, 40]),
+            periods,
+            seed,
+            sizes: (10, largest),
+            steps: (0..steps).map(|_| chance.step(&mut next)).collect(),
+            wire,
+        }
+    }
+
+    /// The steps of these numbers alone.
+    pub(super) fn only(&self, steps: &[usize]) -> Self {
+        // A step left out leaves its time behind, so that those that stay keep their moments.
+        let mut kept = Vec::new();
+        let mut late = Duration::ZERO;
+        for (number, step) in self.steps.iter().enumerate() {
+            late += step.after;
+            if steps.contains(&number) {
+                kept.push(Step { after: std::mem::take(&mut late), op: step.op.clone() });
+            }
+        }
+        Self { steps: kept, ..self.clone() }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { buffer, buffer_bytes, linger, heartbeat, retry, .. } = &self.config;
+        writeln!(
+            f,
+            "{:?}, frames take {:?}, buffer {buffer} and {buffer_bytes} bytes, linger {linger:?}",
+            self.wire, self.latency,
+        )?;
+        writeln!(f, "{heartbeat:?}, {retry:?}")?;
+        for Step { after, op } in &self.steps {
+            writeln!(f, "  +{after:?} {op:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers that readers and leases were given.
+#[derive(Default)]
+struct Numbers {
+    leases: usize,
+    readers: usize,
+}
+
+struct Chance(SmallRng);
+
+impl Chance {
+    fn once_in(&mut self, n: u32) -> bool {
+        self.0.random_range(0..n) == 0
+    }
+
+    fn between(&mut self, low: u32, high: u32) -> u32 {
+        self.0.random_range(low..=high)
+    }
+
+    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.0.random_range(0..all.len())]
+    }
+
+    fn number(&mut self, below: usize) -> usize {
+        self.0.random_range(0..below.max(1))
+    }
+
+    fn config(&mut self) -> Config {
+        let retry = RetryPolicy {
+            base_delay: MS * *self.of(&[100, 400, 1000]),
+            first: FirstRetry::Jittered,
+            max_attempts: *self.of(&[None, None, Some(0), Some(2), Some(4), Some(10)]),
+            max_delay: SECOND * *self.of(&[1, 2, 8]),
+            min_delay: MS * *self.of(&[20, 100]),
+            reset_after: SECOND * *self.of(&[1, 10]),
+        };
+        let interval = SECOND * *self.of(&[1, 5, 20]);
+        let timeout = MS * *self.of(&[500, 3000]);
+        Config::default()
+            .buffer(*self.of(&[1, 2, 4, 16, 64, 1024]))
+            .buffer_bytes(*self.of(&[30, 100, 400, 4096, 1 << 20]))
+            .close_timeout(MS * *self.of(&[200, 2000]))
+            .connect_timeout(SECOND * *self.of(&[1, 5]))
+            .data_timeout(*self.of(&[None, None, None, Some(SECOND * 4)]))
+            .heartbeat(Heartbeat { interval, timeout })
+            .join_timeout(SECOND * *self.of(&[1, 5]))
+            .linger(MS * *self.of(&[0, 0, 200, 3000]))
+            .retry(retry)
+            .write_timeout(SECOND * *self.of(&[1, 5]))
+    }
+
+    fn step(&mut self, next: &mut Numbers) -> Step {
+        let after = match self.number(10) {
+            0..3 => Duration::ZERO,
+            3..6 => MS * self.between(1, 50),
+            6..9 => MS * self.between(50, 3000),
+            _ => SECOND * self.between(3, 20),
+        };
+        let op = if self.once_in(2) { self.call(next) } else { self.fault() };
+        Step { after, op }
+    }
+
+    fn call(&mut self, next: &mut Numbers) -> Op {
+        let name = self.number(NAMES.len());
+        match self.number(40) {
+            0..20 => {
+                next.readers += 1;
+                Op::Subscribe { reader: next.readers - 1, name, pace: self.pace() }
+            }
+            20..28 => Op::Drop { reader: self.number(next.readers) },
+            28..32 => {
+                next.leases += 1;
+                Op::Lease { lease: next.leases - 1, name }
+            }
+            32..36 => Op::Release { lease: self.number(next.leases) },
+            36 => Op::Sweep { idle: MS * self.between(0, 300) },
+            37 if self.once_in(4) => Op::Shutdown,
+            38 if self.once_in(2) => Op::NewRuntime,
+            _ => Op::Drop { reader: self.number(next.readers) },
+        }
+    }
+
+    fn pace(&mut self) -> Pace {
+        match self.number(8) {
+            0..4 => Pace::Eager,
+            4 => Pace::Gulp(MS * self.between(20, 2000)),
+            5..7 => Pace::Sip(MS * self.between(1, 500)),
+            _ => Pace::Stuck,
+        }
+    }
+
+    fn fault(&mut self) -> Op {
+        let name = self.number(NAMES.len());
+        match self.number(24) {
+            0..4 => Op::Lose { name: Some(name), how: self.loss() },
+            4..6 => Op::Lose { name: None, how: self.loss() },
+            6..10 => Op::Dials { answer: self.answer(), count: self.between(1, 4) as usize },
+            10..12 => Op::Silence { name },
+            12..14 => Op::Stall { name, lasting: MS * self.between(100, 8000) },
+            14..17 => Op::Burst { name, count: self.between(2, 150) as usize },
+            17 => Op::Ping { name },
+            18 => Op::Slow { name, latency: MS * self.between(0, 900) },
+            19..21 => Op::Confirm { name, how: self.confirm() },
+            21..23 => Op::EndName { name },
+            _ => Op::Reject { name },
+        }
+    }
+
+    fn confirm(&mut self) -> Confirm {
+        match self.number(3) {
+            0 => Confirm::Late(MS * self.between(10, 7000)),
+            1 => Confirm::Never,
+            _ => Confirm::Twice,
+        }
+    }
+
+    fn answer(&mut self) -> Answer {
+        match self.number(10) {
+            0..2 => Answer::Refuse,
+            2 => Answer::Hang,
+            3..5 => Answer::Accept(MS * self.between(10, 6000)),
+            5 => Answer::Http(503, *self.of(&[None, Some(1), Some(12)])),
+            6 => Answer::Http(*self.of(&[429, 418]), *self.of(&[None, Some(2), Some(9)])),
+            7 => Answer::Http(*self.of(&[401, 403, 404, 200, 500]), None),
+            _ => Answer::Flap(self.loss()),
+        }
+    }
+
+    fn loss(&mut self) -> Loss {
+        const CODES: [u16; 11] = [1000, 1001, 1002, 1008, 1011, 1012, 1013, 3000, 4000, 4403, 4999];
+        match self.number(10) {
+            0..3 => Loss::Fin,
+            3..6 => Loss::Reset,
+            6..9 => Loss::Close(*self.of(&CODES)),
+            _ => *self.of(&[Loss::TooLarge, Loss::Violation]),
+        }
+    }
+}
