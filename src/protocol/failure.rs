@@ -163,7 +163,8 @@ impl fmt::Display for DisconnectReason {
 pub enum ProxyFault {
     /// The certificate of an `https://` proxy is not valid.
     Certificate,
-    /// It wants a user name and password, or others: HTTP 407, or SOCKS5's word for it.
+    /// It wants a user name and password, or others: HTTP 407 or 401, or SOCKS5's word for
+    /// it.
     Credentials,
     /// A SOCKS5 proxy's word (RFC 1928 §6).
     Reply {
@@ -174,7 +175,7 @@ pub enum ProxyFault {
     Settings,
     /// An HTTP proxy's word.
     Status {
-        /// The status; never 407.
+        /// The status; neither 401 nor 407.
         status: u16,
     },
     /// There is no connection to it, or it ended.

@@ -11,6 +11,7 @@ mod nats;
 mod nginx;
 mod numbers;
 mod program;
+mod proxies;
 mod reader;
 mod stories;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::Instant;
 use wsmux::protocol::{Direct, Protocol};
+use wsmux::transport::Tungstenite;
 use wsmux::{
     Config, DisconnectReason, Event, Events, Heartbeat, Limiter, Overall, RetryPolicy, WsManager,
     WsManagerBuilder,
@@ -75,7 +77,8 @@ fn direct(port: u16) -> Direct {
 }
 
 fn builder(protocol: impl Protocol, config: Config) -> WsManagerBuilder {
-    WsManager::builder(protocol).config(config).limiter(Limiter::new())
+    let transport = Tungstenite::new().no_proxy();
+    WsManager::builder(protocol).config(config).limiter(Limiter::new()).transport(transport)
 }
 
 /// How long it takes from now until a socket is lost, and why it was.

@@ -88,7 +88,7 @@ impl Server for NatsServer {
     fn manager(&self, config: Config) -> WsManager {
         let tls = Tls::empty().add_root_pem(self.certificate.as_bytes()).unwrap();
         let protocol = Nats::new(&format!("wss://127.0.0.1:{}", self.port));
-        builder(protocol, config).transport(Tungstenite::new().tls(tls)).build().unwrap()
+        builder(protocol, config).transport(Tungstenite::new().no_proxy().tls(tls)).build().unwrap()
     }
 
     async fn restart(&mut self, signal: Signal) {

@@ -136,18 +136,31 @@ pub(crate) fn free_port() -> u16 {
 
 /// Open TCP connections of this host that `port` is the local end of.
 pub(crate) fn connections(port: u16) -> usize {
-    let text = fs::read_to_string("/proc/net/tcp").unwrap()
-        + &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
-    text.lines().filter(|line| is_open(line, port).unwrap_or(false)).count()
+    // Established, and closed by the other side alone.
+    sockets(port, &["01", "08"])
 }
 
-/// A line is `sl local:port remote:port state …`, in hexadecimal; 01 is established, 08 closed by the
-/// other side alone.
-fn is_open(line: &str, port: u16) -> Option<bool> {
-    let mut words = line.split_whitespace().skip(1);
-    let (_, local) = words.next()?.rsplit_once(':')?;
-    let state = words.nth(1)?;
-    Some(u16::from_str_radix(local, 16) == Ok(port) && ["01", "08"].contains(&state))
+/// TCP sockets of this host that `port` is the local end of, in one of these states.
+fn sockets(port: u16, states: &[&str]) -> usize {
+    let text = fs::read_to_string("/proc/net/tcp").unwrap()
+        + &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+    // A line is `sl local:port remote:port state …`, in hexadecimal.
+    let is_one = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let local = words.next()?.rsplit_once(':')?.1;
+        Some(u16::from_str_radix(local, 16) == Ok(port) && states.contains(&words.nth(1)?))
+    };
+    text.lines().filter(|line| is_one(line) == Some(true)).count()
+}
+
+/// Waits until somebody listens on `port`: for a program that does not say so.
+pub(crate) async fn until_listening(port: u16) {
+    within(async {
+        while sockets(port, &["0A"]) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Waits until nobody is connected to `port` any more.

@@ -32,7 +32,8 @@ pub(super) async fn open(
     let response = parsed(&head(stream).await?)?;
     match response.status() {
         200..=299 => Ok(()),
-        407 => Err(Refusal::Credentials(Some(response))),
+        // tinyproxy says 401 to a wrong password, and 407 only to none.
+        401 | 407 => Err(Refusal::Credentials(Some(response))),
         _ => Err(Refusal::Status(response)),
     }
 }
@@ -122,13 +123,19 @@ mod tests {
             (response.status(), &response.headers()[RETRY_AFTER]),
             (503, &"7".parse().unwrap())
         );
-        let answer = b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n";
-        let (result, _) = opened(answer, 1).await;
-        assert!(matches!(result, Err(Refusal::Credentials(Some(_)))), "{result:?}");
         for status in [101, 199, 300, 302, 403, 404, 500] {
             let answer = format!("HTTP/1.1 {status} X\r\n\r\n");
             let (result, _) = opened(answer.as_bytes(), 99).await;
             assert!(matches!(result, Err(Refusal::Status(r)) if r.status() == status));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_wants_other_credentials_says_407_or_401() {
+        for status in [401, 407] {
+            let answer = format!("HTTP/1.1 {status} Who\r\nProxy-Authenticate: Basic\r\n\r\n");
+            let (result, _) = opened(answer.as_bytes(), 1).await;
+            assert!(matches!(result, Err(Refusal::Credentials(Some(_)))), "{result:?}");
         }
     }
 
