@@ -51,12 +51,15 @@ impl Url {
             (None, true) => 443,
             (None, false) => 80,
         };
-        if authority.host().is_empty() {
+        let host = authority.host();
+        // What reads it lets brackets stand anywhere, as in `a[::1]`.
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if bare.is_empty() || bare.contains(['[', ']']) {
             return Err(UrlError::Host);
         }
         Ok(Self {
             authorization: authorization(authority)?,
-            host: authority.host().to_ascii_lowercase(),
+            host: host.to_ascii_lowercase(),
             path: if uri.path().is_empty() { "/".into() } else { uri.path().into() },
             port,
             query: uri.query().map(Into::into),
@@ -195,7 +198,7 @@ fn authorization(authority: &Authority) -> Result<Option<HeaderValue>, UrlError>
 pub enum UrlError {
     /// It has a fragment, which RFC 6455 §3 forbids.
     Fragment,
-    /// It names no host.
+    /// It names no host, or one with brackets that are not around all of it.
     Host,
     /// The stream's name changed more of the URL than its own place.
     NameEscapes,
@@ -241,6 +244,14 @@ impl StdError for UrlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn brackets_are_around_all_of_a_host_or_not_there() {
+        assert_eq!(Url::parse("ws://[::1]:8/").unwrap().host(), "[::1]");
+        for host in ["a[::1]", "a[::1]:8", "[::1", "::1]", "[[::1]]", "[]"] {
+            assert!(Url::parse(&format!("ws://{host}/")).is_err(), "{host}");
+        }
+    }
 
     #[test]
     fn a_url_is_taken_apart() {

@@ -7,7 +7,11 @@
 pub(crate) mod certificate;
 pub(crate) mod dial;
 mod exhausted;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod proxy;
+#[cfg(fuzzing)]
+mod scripted;
 mod socket;
 mod stream;
 #[cfg(feature = "rustls")]
@@ -28,7 +32,11 @@ use crate::message::{Message, Text};
 use crate::protocol::{DisconnectReason, Request, Response, printable};
 
 pub(crate) use self::exhausted::is_exhausted;
+#[cfg(fuzzing)]
+pub use self::fuzzing::{Scripts, read_certificate};
 pub use self::proxy::{Proxy, ProxyError};
+#[cfg(fuzzing)]
+pub use self::scripted::Script;
 pub(crate) use self::stream::Stream;
 #[cfg(feature = "rustls")]
 pub use self::tls::{Tls, TlsError};

@@ -12,10 +12,15 @@ use tokio::net::TcpStream;
 #[cfg(feature = "rustls")]
 use tokio_rustls::client::TlsStream;
 
+#[cfg(fuzzing)]
+use super::scripted::ScriptedStream;
+
 /// A byte stream.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
+    #[cfg(fuzzing)]
+    Scripted(Box<ScriptedStream>),
     /// Boxed for its size: what a plain socket has no use for, it should not carry.
     #[cfg(feature = "rustls")]
     Tls(Box<TlsStream<Self>>),
@@ -27,6 +32,8 @@ impl Stream {
     pub(crate) fn tls(&self) -> Option<&ClientConnection> {
         match self {
             Self::Plain(_) => None,
+            #[cfg(fuzzing)]
+            Self::Scripted(_) => None,
             Self::Tls(stream) => Some(stream.get_ref().1),
         }
     }
@@ -37,6 +44,8 @@ macro_rules! delegate {
     ($self:ident.$method:ident($($arg:expr),*)) => {
         match $self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).$method($($arg),*),
+            #[cfg(fuzzing)]
+            Stream::Scripted(stream) => Pin::new(&mut **stream).$method($($arg),*),
             #[cfg(feature = "rustls")]
             Stream::Tls(stream) => Pin::new(stream).$method($($arg),*),
         }
@@ -73,6 +82,8 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(fuzzing)]
+            Self::Scripted(_) => false,
             #[cfg(feature = "rustls")]
             Self::Tls(stream) => stream.is_write_vectored(),
         }

@@ -85,17 +85,37 @@ impl Proxy {
         tls: ProxyTls<'_>,
     ) -> Result<Stream, TransportError> {
         let mut stream = self.secured(tcp, tls).await?;
+        self.open(&mut stream, target, url).await?;
+        Ok(stream)
+    }
+
+    /// Has `stream`, which leads to the proxy itself, lead to the target.
+    async fn open(
+        &self,
+        stream: &mut Stream,
+        target: Target<'_>,
+        url: &Url,
+    ) -> Result<(), TransportError> {
         let credentials = self.credentials.as_deref();
         let asked = match self.scheme {
             Scheme::Http | Scheme::Https => {
-                connect::open(&mut stream, url.host(), url.port(), credentials).await
+                connect::open(stream, url.host(), url.port(), credentials).await
             }
             Scheme::Socks5 | Scheme::Socks5h => {
-                socks::open(&mut stream, target, url.port(), credentials).await
+                socks::open(stream, target, url.port(), credentials).await
             }
         };
-        asked.map_err(|refusal| failure::refused(self, refusal))?;
-        Ok(stream)
+        asked.map_err(|refusal| failure::refused(self, refusal))
+    }
+
+    /// Has a stream that leads to the proxy lead to `url`'s host.
+    #[cfg(fuzzing)]
+    pub(in super::super) async fn open_scripted(
+        &self,
+        stream: &mut Stream,
+        url: &Url,
+    ) -> Result<(), TransportError> {
+        self.open(stream, target(url.host())?, url).await
     }
 
     /// What is said to the proxy itself travels on this.
