@@ -1,5 +1,5 @@
 //! A whole client whose first two servers say anything: every stream ends, with a reason, in bounded
-//! time, whatever wait the servers ask for.
+//! time, whatever wait the servers ask for, and no task is left behind.
 
 #![no_main]
 
@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use libfuzzer_sys::fuzz_target;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use wsmux::protocol::Direct;
 use wsmux::transport::{Script, Scripts, Tungstenite};
 use wsmux::{Config, Event, Limiter, Message, RetryPolicy, StreamError, WsManager};
-use wsmux_fuzz::{MAX_MESSAGE, parts, runtime};
+use wsmux_fuzz::{MAX_MESSAGE, parts, run};
 
 /// What a server may ask for at most, and what the dials and the policy's own delays take.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -28,8 +29,7 @@ fuzz_target!(|input: &[u8]| {
             if bytes.starts_with(b"HTTP") { Script::new(bytes) } else { Script::frames(bytes) };
         script.pieces(pieces)
     });
-    // Its tasks end with it.
-    runtime().block_on(read(scripts));
+    run(read(scripts));
 });
 
 async fn read(scripts: [Script; 2]) {
@@ -69,4 +69,11 @@ async fn read(scripts: [Script; 2]) {
         }
     }
     assert!(start.elapsed() <= 3 * (LONGEST_WAIT + SLACK));
+    for _ in 0..1000 {
+        if Handle::current().metrics().num_alive_tasks() == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("tasks are left behind");
 }

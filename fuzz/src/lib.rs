@@ -16,11 +16,11 @@ thread_local! {
 pub const MAX_MESSAGE: usize = 1000;
 
 /// A runtime whose clock jumps over every wait.
-pub fn runtime() -> Runtime {
+fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// Runs `future` to its end.
+/// Runs `future` to its end, all on one runtime.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.with_borrow(|runtime| runtime.block_on(future))
 }
