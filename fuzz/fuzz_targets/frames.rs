@@ -20,6 +20,7 @@ fuzz_target!(|input: &[u8]| {
         matches!(
             reason,
             DisconnectReason::Ended
+                | DisconnectReason::Flood
                 | DisconnectReason::MessageTooLarge
                 | DisconnectReason::ProtocolViolation
         ),
