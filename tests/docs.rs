@@ -170,6 +170,7 @@ fn listed(page: &str, header: &str) -> Settings {
 }
 
 /// Every setting there is: one that is added does not compile before it is listed here.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn settings(config: &Config) -> Settings {
     let Config {
         buffer,
@@ -177,10 +178,12 @@ fn settings(config: &Config) -> Settings {
         close_timeout,
         connect_timeout,
         data_timeout,
+        handover_timeout,
         heartbeat: Heartbeat { interval, timeout },
         join_timeout,
         limits: Limits { handshakes_per_host, max_connections, max_message },
         linger,
+        max_age,
         plain_text_credentials,
         quiet_after,
         replay_latest,
@@ -204,6 +207,7 @@ fn settings(config: &Config) -> Settings {
         ("close_timeout", duration(close_timeout)),
         ("connect_timeout", duration(connect_timeout)),
         ("data_timeout", data_timeout.map_or_else(none, duration)),
+        ("handover_timeout", duration(handover_timeout)),
         ("heartbeat.interval", duration(interval)),
         ("heartbeat.timeout", duration(timeout)),
         ("join_timeout", duration(join_timeout)),
@@ -211,6 +215,7 @@ fn settings(config: &Config) -> Settings {
         ("limits.max_connections", max_connections.to_string()),
         ("limits.max_message", bytes(max_message)),
         ("linger", duration(linger)),
+        ("max_age", max_age.map_or_else(none, duration)),
         ("plain_text_credentials", plain_text_credentials.to_string()),
         ("quiet_after", duration(quiet_after)),
         ("replay_latest", replay_latest.to_string()),

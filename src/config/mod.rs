@@ -60,6 +60,9 @@ pub struct Config {
     /// Reconnect a stream that has had no message for this long. Default `None`: quiet streams are
     /// normal, and a dead socket is found by the [heartbeat](Self::heartbeat).
     pub data_timeout: Option<Duration>,
+    /// Longest time that a stream which goes over to another socket may read from both, from the
+    /// join on the new one on. Default 10 s. Where the two cannot be aligned in it, a gap is told.
+    pub handover_timeout: Duration,
     /// Liveness checks on an open socket. Default: a ping after 20 s of silence, dead 10 s later.
     pub heartbeat: Heartbeat,
     /// Longest time from an open WebSocket to the server's word that a name is joined. Default 10 s.
@@ -69,6 +72,10 @@ pub struct Config {
     /// How long a stream stays open with neither readers nor leases. Default zero: close at once.
     /// [`sweep_idle`](crate::WsManager::sweep_idle) closes earlier.
     pub linger: Duration,
+    /// How old a socket may get before another one takes over from it, without a break. Default
+    /// `None`: as old as the server lets it. Each socket draws its time from the last fifth of it,
+    /// so that they do not move all at once.
+    pub max_age: Option<Duration>,
     /// Whether credentials may go to another machine over `ws://`, where everybody on the way can
     /// read them: the tokens of a provider, and a user name in the URL. Default false: it ends the
     /// streams. To this machine they may always go.
@@ -110,10 +117,12 @@ impl Default for Config {
             close_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(10),
             data_timeout: None,
+            handover_timeout: Duration::from_secs(10),
             heartbeat: Heartbeat::default(),
             join_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             linger: Duration::ZERO,
+            max_age: None,
             plain_text_credentials: false,
             quiet_after: Duration::from_secs(120),
             replay_latest: false,
@@ -162,10 +171,12 @@ impl Config {
         close_timeout: Duration,
         connect_timeout: Duration,
         data_timeout: Option<Duration>,
+        handover_timeout: Duration,
         heartbeat: Heartbeat,
         join_timeout: Duration,
         limits: Limits,
         linger: Duration,
+        max_age: Option<Duration>,
         plain_text_credentials: bool,
         quiet_after: Duration,
         replay_latest: bool,
@@ -199,6 +210,7 @@ impl Config {
         self.limits.validate()?;
         positive("close_timeout", self.close_timeout)?;
         positive("connect_timeout", self.connect_timeout)?;
+        positive("handover_timeout", self.handover_timeout)?;
         positive("heartbeat.interval", self.heartbeat.interval)?;
         positive("heartbeat.timeout", self.heartbeat.timeout)?;
         positive("join_timeout", self.join_timeout)?;
@@ -208,6 +220,7 @@ impl Config {
         for duration in [
             &mut self.close_timeout,
             &mut self.connect_timeout,
+            &mut self.handover_timeout,
             &mut self.heartbeat.interval,
             &mut self.heartbeat.timeout,
             &mut self.join_timeout,
@@ -226,6 +239,10 @@ impl Config {
             *duration = (*duration).min(NEVER);
         }
         self.data_timeout = self.data_timeout.map(|timeout| timeout.min(NEVER));
+        if let Some(age) = self.max_age {
+            positive("max_age", age)?;
+        }
+        self.max_age = self.max_age.map(|age| age.min(NEVER));
         Ok(self)
     }
 }

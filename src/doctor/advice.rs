@@ -41,7 +41,9 @@ pub fn advice(reason: &DisconnectReason) -> &'static str {
             "is it TLS that is spoken there? then write `wss://`; else it is another port's server"
         }
         DisconnectReason::Proxy(fault) => of_proxy(*fault),
-        DisconnectReason::Switched => "nothing: this program asked for it",
+        DisconnectReason::Rotated | DisconnectReason::Switched => {
+            "nothing: this program asked for it"
+        }
         DisconnectReason::Token => "look at the token provider: it has its own log",
         DisconnectReason::Tls => {
             "is it TLS that is spoken there? write `ws://` if not, or check the port"

@@ -21,7 +21,7 @@ use tokio::time::{self, Instant};
 use super::events::Log;
 use super::limiter::Limiter;
 use super::neighbours::ManagerId;
-use super::registry::{Asked, Change, Kind, Leftovers, Link, Registry};
+use super::registry::{Asked, Changes, Kind, Leftovers, Link, Registry};
 use super::sync::{Following, Mutex, Signal, Watch};
 use super::tokens::Tokens;
 use super::topic::Topic;
@@ -117,9 +117,9 @@ impl Core {
         let asked = Asked { can_open, capacity, kind, lane: &lane, name, now: Instant::now() };
         let mut opened = false;
         let joined = self.decide(|registry| {
-            registry.join(&asked, || {
+            registry.join(&asked, |source| {
                 opened = true;
-                self.open_topic(name)
+                self.open_topic(name, source)
             })
         });
         if let Err(SubscribeError::ConnectionLimit { .. }) = &joined {
@@ -138,9 +138,9 @@ impl Core {
         Ok(joined)
     }
 
-    fn open_topic(&self, name: &StreamName) -> Arc<Topic> {
+    fn open_topic(&self, name: &StreamName, source: ConnectionId) -> Arc<Topic> {
         let settings = self.streams.get(name).cloned().unwrap_or_else(|| self.config.stream());
-        Arc::new(Topic::new(name.clone(), settings, Arc::clone(&self.metrics)))
+        Arc::new(Topic::new(name.clone(), source, settings, Arc::clone(&self.metrics)))
     }
 
     /// Gives a seat back. Returns whether the topic is due to be closed later.
@@ -174,7 +174,7 @@ impl Core {
             .count()
     }
 
-    pub(super) fn changes(&self, id: ConnectionId) -> Option<Vec<Change>> {
+    pub(super) fn changes(&self, id: ConnectionId) -> Option<Changes> {
         let now = Instant::now();
         self.decide(|registry| registry.changes(id, now))
     }
@@ -199,6 +199,49 @@ impl Core {
     pub(crate) fn end_topic(&self, topic: &Arc<Topic>, reason: CloseReason) {
         let now = Instant::now();
         self.decide(|registry| registry.ended(topic, reason, now));
+    }
+
+    /// Has the connection of `topic` look for a successor. Returns whether it has a socket to be
+    /// replaced.
+    pub(crate) fn rotate(&self, topic: &Arc<Topic>) -> bool {
+        self.decide(|registry| registry.ask_to_rotate_of(topic))
+    }
+
+    /// The same for all connections.
+    #[expect(dead_code, reason = "for credentials that change")]
+    pub(crate) fn rotate_all(&self) {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = self.decide(|registry| registry.ask_all_to_rotate(place, PIECE));
+        }
+    }
+
+    /// Hands the streams of connection `id` over to its successor. A returned [`Link`] is a new one,
+    /// for the caller to run.
+    pub(super) fn hand_over(&self, id: ConnectionId) -> Option<Link> {
+        let now = Instant::now();
+        let (to, link) = self.decide(|registry| registry.successor(id, now))?;
+        let mut from = Some(0);
+        while let Some(key) = from {
+            from = self.decide(|registry| registry.hand_over(id, to, key, PIECE, now));
+        }
+        self.decide(|registry| registry.handed_over(to));
+        link
+    }
+
+    /// `topic` has gone over to its next source.
+    pub(super) fn took_over(&self, topic: &Arc<Topic>) {
+        self.decide(|registry| registry.took_over(topic));
+    }
+
+    /// `topic` does not go over to connection `to`.
+    pub(super) fn stays(&self, topic: &Arc<Topic>, to: ConnectionId) {
+        self.decide(|registry| registry.stays(topic, to));
+    }
+
+    /// Connection `id` has failed: if it was to take another's place, that one keeps it.
+    pub(super) fn give_up_succeeding(&self, id: ConnectionId) {
+        while self.decide(|registry| registry.give_up_succeeding(id, PIECE)) {}
     }
 
     /// Connection `id` ended by itself: its streams end with it.

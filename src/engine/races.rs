@@ -142,7 +142,7 @@ fn play_connection(
     let mut topics = Vec::new();
     loop {
         match changes() {
-            Some(changes) => topics.extend(changes.into_iter().filter_map(|c| c.topic)),
+            Some(changes) => topics.extend(changes.names.into_iter().filter_map(|c| c.topic)),
             None => return unused(),
         }
         if core.upgrade().is_some_and(|core| core.may_dial(link.id)) {
@@ -160,7 +160,7 @@ fn play_connection(
         wait();
         match changes() {
             Some(changes) => {
-                changes.into_iter().filter_map(|c| c.topic).for_each(|topic| publish(&topic));
+                changes.names.into_iter().filter_map(|c| c.topic).for_each(|topic| publish(&topic));
             }
             None => break,
         }
@@ -171,7 +171,7 @@ fn play_connection(
 }
 
 fn publish(topic: &Arc<Topic>) {
-    topic.publish(vec!["hello".into()], Instant::now(), &mut Vec::new());
+    topic.brought(vec!["hello".into()]);
 }
 
 fn next(reader: &mut Reader) -> Option<Next> {
@@ -331,8 +331,7 @@ fn readers_get_every_message_or_a_gap_and_then_the_end() {
             })
             .collect();
         for messages in [1, 2, 2] {
-            let messages = vec![Message::from("m"); messages];
-            topic.publish(messages, Instant::now(), &mut Vec::new());
+            topic.brought(vec![Message::from("m"); messages]);
         }
         topic.close(CloseReason::Shutdown);
         readers.into_iter().for_each(|reader| reader.join().unwrap());

@@ -16,6 +16,8 @@
 //! 5. What is taken out is handed to [`Leftovers`], and dropped without the lock: wakers and errors
 //!    run other people's code.
 
+mod handover;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,8 @@ pub(crate) struct Registry {
     slots: Slots,
     /// Connections that nobody needs now, in the order in which they were left.
     spare: BTreeMap<u64, ConnectionId>,
+    /// How many connections have yet to take the place of another.
+    succeeding: usize,
     tasks: HashMap<ConnectionId, Option<AbortHandle>>,
     topics: Slab<Entry>,
 }
@@ -64,6 +68,8 @@ struct Entry {
     /// When it was left by the last of them, and when it will have lingered long enough.
     idle: Option<(Instant, Instant)>,
     leases: usize,
+    /// The connection that is to take it over from `connection`.
+    next: Option<ConnectionId>,
     readers: usize,
     topic: Arc<Topic>,
     /// Since when it has been leased and not read; holds while it is.
@@ -84,9 +90,17 @@ struct Handle {
     idle_rank: Option<u64>,
     is_open: bool,
     lane: Lane,
-    /// Keys of the topics it carries.
+    /// Keys of the topics it carries, or is to take over.
     names: BTreeSet<usize>,
+    /// How many of them it is to take over.
+    pending: usize,
+    /// Whether another one is to take its place, as soon as it comes to it.
+    rotate: bool,
     signal: Arc<Signal>,
+    /// The connection that takes its place.
+    successor: Option<ConnectionId>,
+    /// The connection whose place it takes. As long as that one is there, it counts towards no limit.
+    succeeds: Option<ConnectionId>,
 }
 
 /// The connections of one lane.
@@ -137,6 +151,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) now: Instant,
 }
 
+/// What a connection has to do.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) names: Vec<Change>,
+    /// Have another one take its place.
+    pub(crate) rotate: bool,
+}
+
 /// What a connection has to do about a name.
 #[derive(Debug)]
 pub(crate) struct Change {
@@ -182,6 +204,7 @@ impl Registry {
             shut_down: false,
             slots: Slots::default(),
             spare: BTreeMap::new(),
+            succeeding: 0,
             tasks: HashMap::new(),
             topics: Slab::new(),
         }
@@ -192,7 +215,7 @@ impl Registry {
     pub(crate) fn join(
         &mut self,
         asked: &Asked<'_>,
-        open: impl FnOnce() -> Arc<Topic>,
+        open: impl FnOnce(ConnectionId) -> Arc<Topic>,
     ) -> Result<(Arc<Topic>, Option<Link>), SubscribeError> {
         if self.shut_down && !seeded(Defect::OpenAfterShutdown) {
             return Err(SubscribeError::Shutdown);
@@ -206,10 +229,11 @@ impl Registry {
             self.take_out(key, None); // It has ended, and nobody has told us yet.
         }
         let (connection, link) = self.room(asked)?;
-        let topic = open();
+        let topic = open(connection);
         let unattended_since = asked.now;
+        let (idle, next) = (None, None);
         let entry =
-            Entry { connection, idle: None, leases: 0, readers: 0, topic, unattended_since };
+            Entry { connection, idle, leases: 0, next, readers: 0, topic, unattended_since };
         let key = self.topics.insert(entry);
         self.by_name.insert(asked.name.clone(), key);
         self.carry(connection, key, asked.name);
@@ -240,8 +264,9 @@ impl Registry {
         entry.idle = Some((now, due));
         self.idle.insert((now, key));
         self.due.insert((due, key));
-        let id = entry.connection;
-        self.count_idle(id, |idle| idle + 1);
+        for id in carriers(entry) {
+            self.count_idle(id, |idle| idle + 1);
+        }
         true
     }
 
@@ -275,24 +300,22 @@ impl Registry {
     }
 
     /// What has changed for connection `id` since it last asked; `None` once it is not wanted.
-    pub(crate) fn changes(&mut self, id: ConnectionId, now: Instant) -> Option<Vec<Change>> {
+    pub(crate) fn changes(&mut self, id: ConnectionId, now: Instant) -> Option<Changes> {
         let handle = self.connections.get_mut(&id)?;
         let dirty = std::mem::take(&mut handle.dirty);
+        let rotate = std::mem::take(&mut handle.rotate);
         let change = |name: StreamName| {
             let entry = self.by_name.get(&name).map(|&key| &self.topics[key]);
-            let topic =
-                entry.filter(|entry| entry.connection == id).map(|entry| Arc::clone(&entry.topic));
+            let ours = entry.filter(|entry| carriers(entry).any(|carrier| carrier == id));
+            let topic = ours.map(|entry| Arc::clone(&entry.topic));
             Change { not_before: self.refusals.until(&name, now), name, topic }
         };
-        Some(dirty.into_iter().map(change).collect())
+        Some(Changes { names: dirty.into_iter().map(change).collect(), rotate })
     }
 
     /// Whether connection `id` may have a socket now. It is told when to ask again.
     pub(crate) fn may_dial(&mut self, id: ConnectionId) -> bool {
         let Some(handle) = self.connections.get_mut(&id) else { return false };
-        if handle.has_slot {
-            return true;
-        }
         let Some(crossing) = self.lanes.get_mut(&handle.lane) else { return false };
         let older = crossing.closing.first().filter(|older| **older < id);
         if older.is_some() && !seeded(Defect::SocketOverlaps) {
@@ -300,6 +323,9 @@ impl Registry {
             return false;
         }
         crossing.blocked.remove(&id);
+        if handle.has_slot {
+            return true;
+        }
         self.slots.queue.insert(id);
         let has_turn = self.slots.queue.first() == Some(&id);
         if !has_turn || self.slots.held.len() >= self.max_connections {
@@ -341,9 +367,7 @@ impl Registry {
     pub(crate) fn abandon(&mut self, id: ConnectionId, some: usize, reason: &CloseReason) -> bool {
         if let Some(handle) = self.connections.get_mut(&id) {
             handle.capacity = 0; // Nobody is given a seat on it any more.
-            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
-                crossing.roomy.remove(&id);
-            }
+            self.look_for_room(id);
         }
         for _ in 0..some {
             if seeded(Defect::EndIsKept) {
@@ -351,7 +375,14 @@ impl Registry {
             }
             let Some(handle) = self.connections.get(&id) else { return false };
             let Some(&key) = handle.names.first() else { return false };
-            self.take_out(key, Some(reason.clone()));
+            match self.topics[key].next {
+                Some(next) if next == id => self.stay(key, id),
+                Some(next) => {
+                    self.topics[key].topic.leave_to(next);
+                    self.gone_over(key, next);
+                }
+                None => self.take_out(key, Some(reason.clone())),
+            }
         }
         true
     }
@@ -484,8 +515,9 @@ impl Registry {
             if !seeded(Defect::SitsOnDueTopic) {
                 self.due.remove(&(due, key));
             }
-            let id = entry.connection;
-            self.count_idle(id, |idle| idle - 1);
+            for id in carriers(entry) {
+                self.count_idle(id, |idle| idle - 1);
+            }
         }
         Arc::clone(&self.topics[key].topic)
     }
@@ -499,23 +531,28 @@ impl Registry {
         if !asked.can_open {
             return Err(SubscribeError::NoRuntime);
         }
-        if self.connections.len() >= self.max_connections {
+        if self.counted() >= self.max_connections {
             self.give_up_longest_idle();
-            if self.connections.len() >= self.max_connections {
+            if self.counted() >= self.max_connections {
                 return Err(SubscribeError::ConnectionLimit { max: self.max_connections });
             }
         }
-        let link = self.open_connection(asked);
+        let link = self.open_connection(asked.lane, asked.capacity, asked.now);
         Ok((link.id, Some(link)))
     }
 
-    fn open_connection(&mut self, asked: &Asked<'_>) -> Link {
+    /// Connections that count towards the limit.
+    fn counted(&self) -> usize {
+        self.connections.len() - self.succeeding
+    }
+
+    fn open_connection(&mut self, lane: &Lane, capacity: usize, now: Instant) -> Link {
         self.next_id += 1;
         let id = ConnectionId(self.next_id);
-        let lane = asked.lane.clone();
+        let lane = lane.clone();
         let signal = Arc::new(Signal::default());
         let handle = Handle {
-            capacity: asked.capacity.max(1),
+            capacity: capacity.max(1),
             dirty: BTreeSet::new(),
             has_slot: false,
             idle: 0,
@@ -523,21 +560,26 @@ impl Registry {
             is_open: false,
             lane: lane.clone(),
             names: BTreeSet::new(),
+            pending: 0,
+            rotate: false,
             signal: Arc::clone(&signal),
+            successor: None,
+            succeeds: None,
         };
         self.connections.insert(id, handle);
         self.tasks.insert(id, None);
         let crossing = self.lanes.entry(lane.clone()).or_default();
         crossing.live += 1;
         crossing.roomy.insert(id);
-        Link { id, not_before: self.penalties.until(&lane, asked.now), lane, signal }
+        Link { id, not_before: self.penalties.until(&lane, now), lane, signal }
     }
 
     /// Gives up the connection that was left first among those that nobody needs now.
     fn give_up_longest_idle(&mut self) {
-        let Some((_, id)) = self.spare.first_key_value().map(|(rank, id)| (*rank, *id)) else {
-            return;
-        };
+        // One that has yet to take another's place makes no room.
+        let counts =
+            |id: &&ConnectionId| self.connections.get(id).is_some_and(|h| h.succeeds.is_none());
+        let Some(id) = self.spare.values().find(counts).copied() else { return };
         while let Some(&key) = self.connections.get(&id).and_then(|handle| handle.names.first()) {
             self.take_out(key, Some(CloseReason::Unused));
         }
@@ -567,13 +609,25 @@ impl Registry {
         let Some(handle) = self.connections.get_mut(&id) else { return };
         handle.names.insert(key);
         handle.dirty.insert(name.clone());
-        if handle.names.len() >= handle.capacity {
-            if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
-                crossing.roomy.remove(&id);
-            }
-        }
         self.leftovers.signals.push(Arc::clone(&handle.signal));
+        self.look_for_room(id);
         self.count_idle(id, |idle| idle);
+    }
+
+    /// Lists connection `id` with those that have room, or not.
+    fn look_for_room(&mut self, id: ConnectionId) {
+        let Some(handle) = self.connections.get(&id) else { return };
+        let Some(crossing) = self.lanes.get_mut(&handle.lane) else { return };
+        // What the predecessor still carries alone has its place here.
+        let predecessor = handle.succeeds.and_then(|id| self.connections.get(&id));
+        let reserved = predecessor.map_or(0, |p| p.names.len() - handle.pending);
+        let has_room = handle.names.len() + reserved < handle.capacity;
+        // Who comes now is better off with a successor.
+        if has_room && handle.successor.is_none() {
+            crossing.roomy.insert(id);
+        } else {
+            crossing.roomy.remove(&id);
+        }
     }
 
     /// Connection `id` is not to carry `name` any more, and to close if that was its last.
@@ -582,14 +636,17 @@ impl Registry {
         handle.names.remove(&key);
         handle.dirty.insert(name.clone());
         self.leftovers.signals.push(Arc::clone(&handle.signal));
-        if !handle.names.is_empty() {
-            if handle.names.len() < handle.capacity {
-                if let Some(crossing) = self.lanes.get_mut(&handle.lane) {
-                    crossing.roomy.insert(id);
-                }
-            }
-            return;
+        if handle.names.is_empty() {
+            return self.close_connection(id);
         }
+        let successor = handle.successor;
+        self.look_for_room(id);
+        successor.into_iter().for_each(|id| self.look_for_room(id));
+    }
+
+    /// Takes out connection `id`, which carries nothing.
+    fn close_connection(&mut self, id: ConnectionId) {
+        self.part(id);
         let Some(handle) = self.connections.remove(&id) else { return };
         if let Some(rank) = handle.idle_rank {
             self.spare.remove(&rank);
@@ -605,6 +662,16 @@ impl Registry {
         self.call_next();
     }
 
+    /// Connection `id` is not to carry a topic any more that was taken out.
+    fn let_go_of(&mut self, id: ConnectionId, key: usize, entry: &Entry) {
+        let (is_idle, is_pending) = (entry.idle.is_some(), entry.next == Some(id));
+        if let Some(handle) = self.connections.get_mut(&id) {
+            handle.pending -= usize::from(is_pending);
+        }
+        self.drop_name(id, key, &entry.topic.name);
+        self.count_idle(id, |idle| idle - usize::from(is_idle));
+    }
+
     /// Takes a topic out; with a `reason`, it is closed for whoever still reads it.
     fn take_out(&mut self, key: usize, reason: Option<CloseReason>) {
         let entry = self.topics.remove(key);
@@ -613,9 +680,9 @@ impl Registry {
             self.idle.remove(&(left, key));
             self.due.remove(&(due, key));
         }
-        self.drop_name(entry.connection, key, &entry.topic.name);
-        let was_idle = usize::from(entry.idle.is_some());
-        self.count_idle(entry.connection, |idle| idle - was_idle);
+        for id in carriers(&entry) {
+            self.let_go_of(id, key, &entry);
+        }
         self.leftovers.topics.push((entry.topic, reason));
     }
 
@@ -626,6 +693,11 @@ impl Registry {
             self.leftovers.signals.extend(first.map(|handle| Arc::clone(&handle.signal)));
         }
     }
+}
+
+/// The connections that carry a topic: the one that is to take it over first.
+fn carriers(entry: &Entry) -> impl Iterator<Item = ConnectionId> + use<> {
+    [entry.next, Some(entry.connection)].into_iter().flatten()
 }
 
 /// One stream, as the registry knows it.

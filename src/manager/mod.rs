@@ -174,6 +174,29 @@ impl WsManager {
         Events::new(&self.core.events)
     }
 
+    /// Has another socket take over from the one that carries `name`, and the names with it, without
+    /// a break: make before break. Returns whether there is an open one to be replaced.
+    ///
+    /// Returns at once. The old socket stays until the new one has joined and it is known where the
+    /// one leaves off and the other goes on; readers see nothing of it, or a
+    /// [`Rotated`](crate::DisconnectReason::Rotated) gap where that cannot be known within
+    /// [`Config::handover_timeout`](field@crate::Config::handover_timeout). If the new socket fails,
+    /// the old one stays, and it is tried again later.
+    ///
+    /// A stream that is not open is reconnecting already.
+    ///
+    /// ```no_run
+    /// # let manager = wsmux::WsManager::connect("wss://stream.binance.com:9443/ws")?;
+    /// if !manager.reconnect("btcusdt@trade") {
+    ///     println!("it has no socket now");
+    /// }
+    /// # Ok::<(), wsmux::BuildError>(())
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn reconnect(&self, name: &str) -> bool {
+        self.core.topic(name).is_some_and(|topic| self.core.rotate(&topic))
+    }
+
     /// Closes the streams that have had neither reader nor lease for `idle_for`, and returns how
     /// many those were, whatever their [`linger`](field@crate::Config::linger). [`Duration::ZERO`] closes
     /// all that are idle.

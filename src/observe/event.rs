@@ -64,6 +64,13 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// A stream went over to another socket, without having lost the one it had.
+    StreamMoved {
+        /// Which stream.
+        name: StreamName,
+        /// Whether its readers saw nothing of it; else they were told of a gap.
+        aligned: bool,
+    },
     /// A stream was opened for its first reader or lease.
     StreamOpened {
         /// Which stream.

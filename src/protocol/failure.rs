@@ -71,6 +71,9 @@ pub enum DisconnectReason {
     ProtocolViolation,
     /// There is no way through the proxy.
     Proxy(ProxyFault),
+    /// The stream went over to another socket before the one it had was lost, and it could not be told
+    /// where the one leaves off and the other goes on.
+    Rotated,
     /// The server ended this stream, and left the socket open.
     StreamEnded,
     /// A [`Switch`](crate::compat::Switch) took the stream to its other source, and could not tell
@@ -115,6 +118,7 @@ impl DisconnectReason {
             Self::Protocol => "protocol",
             Self::ProtocolViolation => "protocol_violation",
             Self::Proxy(_) => "proxy",
+            Self::Rotated => "rotated",
             Self::StreamEnded => "stream_ended",
             Self::Switched => "switched",
             Self::Token => "token",
@@ -148,6 +152,7 @@ impl fmt::Display for DisconnectReason {
             Self::Protocol => f.write_str("the protocol gave the connection up"),
             Self::ProtocolViolation => f.write_str("the server broke the WebSocket protocol"),
             Self::Proxy(_) => f.write_str("no way through the proxy"),
+            Self::Rotated => f.write_str("moved to a new socket"),
             Self::StreamEnded => f.write_str("the server ended the stream"),
             Self::Switched => f.write_str("switched to the other source"),
             Self::Token => f.write_str("no token could be had"),

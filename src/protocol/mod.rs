@@ -16,6 +16,7 @@ mod url;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
@@ -25,7 +26,7 @@ pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;
-pub use session::{Cx, Rotation, Session, To, Transcript, Utterance};
+pub use session::{Cx, Mark, Rotation, Session, To, Transcript, Utterance};
 pub use url::{Url, UrlError};
 
 /// The language of a family of WebSocket endpoints.
@@ -95,6 +96,9 @@ pub struct Limits {
     pub capacity: Option<usize>,
     /// Names per call of [`Session::join`] and [`Session::leave`]. `None`: no bound.
     pub batch: Option<usize>,
+    /// How old a socket may get before another one takes over. `None`: as old as it likes, unless
+    /// [`Config::max_age`](field@crate::Config::max_age) says otherwise.
+    pub max_age: Option<Duration>,
 }
 
 impl Limits {
@@ -109,6 +113,13 @@ impl Limits {
     #[must_use]
     pub fn batch(mut self, names: usize) -> Self {
         self.batch = Some(names);
+        self
+    }
+
+    /// Sets [`max_age`](field@Self::max_age).
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
         self
     }
 }

@@ -86,6 +86,37 @@ pub enum To<'a> {
     Name(&'a str),
 }
 
+/// What a session knows of a message beside whom it is for.
+///
+/// The engine needs none of it but where a stream goes over from one socket to another. Numbers tell
+/// it at once where the one leaves off; without them it compares messages.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Mark {
+    /// The message's number in its stream, the same on each socket. Numbers rise from message to
+    /// message; where they rise by more than one, the feed itself has no message in between.
+    pub seq: Option<u64>,
+    /// Whether the message holds all that messages before it said: a book's snapshot, a list as a
+    /// whole. A reader that gets it has missed nothing that still matters.
+    pub snapshot: bool,
+}
+
+impl Mark {
+    /// A message's number in its stream.
+    #[must_use]
+    pub fn seq(mut self, seq: u64) -> Self {
+        self.seq = Some(seq);
+        self
+    }
+
+    /// A message that needs none of those before it.
+    #[must_use]
+    pub fn snapshot(mut self) -> Self {
+        self.snapshot = true;
+        self
+    }
+}
+
 /// A session's only way in and out.
 pub struct Cx<'a> {
     now: Instant,
@@ -97,7 +128,7 @@ pub struct Cx<'a> {
 
 /// Where what a session says goes.
 pub(crate) trait Outlet {
-    fn data(&mut self, to: To<'_>, payload: Message);
+    fn data(&mut self, to: To<'_>, payload: Message, mark: Mark);
     fn ended(&mut self, name: &str);
     fn failed(&mut self, verdict: Verdict, why: &str);
     fn gap(&mut self, to: To<'_>, missed: Option<u64>);
@@ -105,6 +136,7 @@ pub(crate) trait Outlet {
     fn joined(&mut self, name: &str);
     fn push(&mut self, message: Message);
     fn ready(&mut self);
+    fn reconnect(&mut self, within: Duration);
     fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason);
     fn rejected(&mut self, name: &str, why: &str);
     fn unroutable(&mut self, message: &Message);
@@ -157,7 +189,19 @@ impl<'a> Cx<'a> {
 
     /// `payload` is data for `to`.
     pub fn data(&mut self, to: To<'_>, payload: Message) {
-        self.out.data(to, payload);
+        self.out.data(to, payload, Mark::default());
+    }
+
+    /// `payload` is data for `to`, of which more is known.
+    ///
+    /// ```
+    /// # use wsmux::protocol::{Cx, Mark, To};
+    /// # fn receive(message: &wsmux::Message, number: u64, cx: &mut Cx<'_>) {
+    /// cx.data_marked(To::All, message.clone(), Mark::default().seq(number));
+    /// # }
+    /// ```
+    pub fn data_marked(&mut self, to: To<'_>, payload: Message, mark: Mark) {
+        self.out.data(to, payload, mark);
     }
 
     /// Messages for `to` are missing here, as the feed's own numbers show: `missed` of them, if
@@ -200,6 +244,12 @@ impl<'a> Cx<'a> {
         self.out.ended(name);
     }
 
+    /// The server is going to close this socket after `within`: another one takes over before, at a
+    /// time drawn from the first half of what is left.
+    pub fn reconnect(&mut self, within: Duration) {
+        self.out.reconnect(within);
+    }
+
     /// `message` is for nobody known: it is counted.
     pub fn unroutable(&mut self, message: &Message) {
         self.out.unroutable(message);
@@ -231,10 +281,14 @@ pub enum Utterance {
     Gap(Option<String>, Option<u64>),
     /// See [`Cx::joined`].
     Joined(String),
+    /// See [`Cx::data_marked`]; no name stands for [`To::All`].
+    Marked(Option<String>, Message, Mark),
     /// See [`Cx::push`].
     Push(Message),
     /// See [`Cx::ready`].
     Ready,
+    /// See [`Cx::reconnect`].
+    Reconnect(Duration),
     /// See [`Cx::reconnected`]; no name stands for [`To::All`].
     Reconnected(Option<String>, Duration, DisconnectReason),
     /// See [`Cx::rejected`].
@@ -306,8 +360,11 @@ impl To<'_> {
 }
 
 impl Outlet for Said {
-    fn data(&mut self, to: To<'_>, payload: Message) {
-        self.0.push(Utterance::Data(to.owned(), payload));
+    fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
+        self.0.push(match mark == Mark::default() {
+            true => Utterance::Data(to.owned(), payload),
+            false => Utterance::Marked(to.owned(), payload, mark),
+        });
     }
 
     fn ended(&mut self, name: &str) {
@@ -341,6 +398,10 @@ impl Outlet for Said {
 
     fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason) {
         self.0.push(Utterance::Reconnected(to.owned(), down_for, reason));
+    }
+
+    fn reconnect(&mut self, within: Duration) {
+        self.0.push(Utterance::Reconnect(within));
     }
 
     fn rejected(&mut self, name: &str, why: &str) {

@@ -34,6 +34,7 @@ pub(super) fn details(reason: &DisconnectReason) -> (Option<u64>, Option<String>
         | DisconnectReason::MessageTooLarge
         | DisconnectReason::Protocol
         | DisconnectReason::ProtocolViolation
+        | DisconnectReason::Rotated
         | DisconnectReason::StreamEnded
         | DisconnectReason::Switched
         | DisconnectReason::Tls
@@ -72,6 +73,7 @@ const PLAIN: &[DisconnectReason] = &[
     DisconnectReason::MessageTooLarge,
     DisconnectReason::Protocol,
     DisconnectReason::ProtocolViolation,
+    DisconnectReason::Rotated,
     DisconnectReason::StreamEnded,
     DisconnectReason::Switched,
     DisconnectReason::Tls,

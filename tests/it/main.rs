@@ -8,6 +8,7 @@ mod credentials;
 mod ext;
 mod fallback;
 mod first_hour;
+mod handover;
 mod health;
 mod leases;
 mod lifecycle;

@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use rand::rngs::SmallRng;
+use tokio::runtime::Handle as Runtime;
 
 use super::members::Members;
 use crate::config::Config;
 use crate::engine::core::Core;
-use crate::engine::registry::{Change, Link};
+use crate::engine::registry::{Changes, Link};
 use crate::observe::Metrics;
 use crate::protocol::{Protocol, Verdict};
 
@@ -22,12 +23,14 @@ pub(super) struct Context {
     pub(super) overruled: Option<Verdict>,
     pub(super) protocol: Arc<dyn Protocol>,
     pub(super) random: SmallRng,
+    /// Starts the task of another connection.
+    pub(super) spawn: fn(&Arc<Core>, &Runtime, Link),
     pub(super) wall: fn() -> SystemTime,
 }
 
 impl Context {
     /// What has changed since the last call; `None` once the connection is not wanted.
-    pub(super) fn changes(&self) -> Option<Vec<Change>> {
+    pub(super) fn changes(&self) -> Option<Changes> {
         self.core.upgrade()?.changes(self.link.id)
     }
 

@@ -13,7 +13,7 @@ use super::outbox::Outbox;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::observe::Metrics;
-use crate::protocol::{DisconnectReason, Outlet, To, Verdict};
+use crate::protocol::{DisconnectReason, Mark, Outlet, To, Verdict};
 use crate::transport::Frame;
 
 pub(super) struct Desk<'a> {
@@ -35,11 +35,13 @@ pub(super) struct Said {
     /// Streams that are over, to be closed for their readers.
     pub(super) over: Vec<GivenUp>,
     pub(super) ready: bool,
+    /// How long the server goes on with this socket.
+    pub(super) reconnect_within: Option<Duration>,
 }
 
 impl Outlet for Desk<'_> {
-    fn data(&mut self, to: To<'_>, payload: Message) {
-        self.members.data(to, payload);
+    fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
+        self.members.data(to, payload, mark);
     }
 
     fn ended(&mut self, name: &str) {
@@ -73,6 +75,10 @@ impl Outlet for Desk<'_> {
 
     fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason) {
         self.members.missing(to, &Gap::Reconnected { down_for, reason }, self.now);
+    }
+
+    fn reconnect(&mut self, within: Duration) {
+        self.said.reconnect_within = Some(within);
     }
 
     fn rejected(&mut self, name: &str, why: &str) {

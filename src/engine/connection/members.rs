@@ -13,41 +13,53 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use slab::Slab;
 use tokio::time::Instant;
 
 use crate::config::{Backoff, RetryPolicy};
+use crate::engine::core::Core;
 use crate::engine::events::Log;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
-use crate::engine::topic::Topic;
+use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::observe::{Event, Metrics, Status};
-use crate::protocol::{DisconnectReason, To};
+use crate::observe::{ConnectionId, Event, Metrics, Status};
+use crate::protocol::{DisconnectReason, Mark, To};
 use crate::transport::TransportError;
 
 /// Messages and bytes read and published at once, before other tasks have their turn.
 const BATCH: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// The shortest time between two looks at a handover.
+const REVIEW: Duration = Duration::from_millis(1);
+
 #[derive(Debug)]
 pub(super) struct Members {
     /// Of the most demanding member since there last was none.
     budget: (usize, usize),
     by_name: HashMap<StreamName, usize>,
+    /// The connection that carries them.
+    connection: ConnectionId,
     /// When each silence may have been too long; looked at again when it comes.
     data_due: BTreeSet<(Instant, usize)>,
     events: Arc<Log<Event>>,
+    handover_timeout: Duration,
     /// When each join has taken too long.
     join_due: BTreeSet<(Instant, usize)>,
     members: Slab<Member>,
     metrics: Arc<Metrics>,
+    /// What the registry has yet to be told.
+    moved: Vec<Handed>,
     /// What the program itself sends on those that are joined.
     post: Arc<Post>,
     retry: RetryPolicy,
+    /// When to look at the handover of a member that waits to be taken over.
+    review_due: BTreeSet<(Instant, usize)>,
     seed: u64,
     /// Members with messages that are not published yet.
     touched: Vec<usize>,
@@ -63,7 +75,8 @@ struct Member {
     heard_at: Instant,
     joined_at: Instant,
     /// Messages that are not published yet.
-    pending: Vec<Message>,
+    pending: Parcel,
+    review_due: Option<Instant>,
     stage: Stage,
     topic: Arc<Topic>,
 }
@@ -78,23 +91,26 @@ enum Stage {
 /// A stream that has failed once too often on a socket that works.
 pub(super) type GivenUp = (Arc<Topic>, CloseReason);
 
+/// Where a handover has led: how the topic has moved, or that it stays where it is since its next
+/// source brings nothing.
+pub(super) type Handed = (Arc<Topic>, Option<Moved>);
+
 impl Members {
-    pub(super) fn new(
-        retry: RetryPolicy,
-        seed: u64,
-        metrics: Arc<Metrics>,
-        events: Arc<Log<Event>>,
-    ) -> Self {
+    pub(super) fn new(core: &Core, connection: ConnectionId, seed: u64) -> Self {
         Self {
             budget: (BATCH, BATCH_BYTES),
             by_name: HashMap::new(),
+            connection,
             data_due: BTreeSet::new(),
-            events,
+            events: Arc::clone(&core.events),
+            handover_timeout: core.config.handover_timeout,
             join_due: BTreeSet::new(),
             members: Slab::new(),
-            metrics,
+            metrics: Arc::clone(&core.metrics),
+            moved: Vec::new(),
             post: Arc::default(),
-            retry,
+            retry: core.config.retry.clone(),
+            review_due: BTreeSet::new(),
             seed,
             touched: Vec::new(),
             wanted: BTreeSet::new(),
@@ -134,7 +150,7 @@ impl Members {
                 Some(&(not_before, key)) if not_before.is_none_or(|at| at <= now) => {
                     self.move_to(key, Stage::Joining { deadline });
                     if not_before.is_some() {
-                        self.members[key].topic.set_status(Status::Joining);
+                        self.members[key].topic.set_status(self.connection, Status::Joining);
                     }
                     names.push(self.members[key].topic.name.clone());
                 }
@@ -161,35 +177,74 @@ impl Members {
             return;
         }
         (member.heard_at, member.joined_at) = (now, now);
-        member.topic.joined(now, attempt);
         let data_due = member.topic.settings.data_timeout.map(|timeout| now + timeout);
         self.move_to(key, Stage::Joined { data_due });
+        self.tell_joined(key, attempt, now);
+    }
+
+    /// Tells a topic that it is joined, and learns what the connection is to it.
+    fn tell_joined(&mut self, key: usize, attempt: u32, now: Instant) {
+        let topic = &self.members[key].topic;
+        match topic.joined(self.connection, now, attempt) {
+            Role::Next => self.review_at(key, Some(now)),
+            Role::Source(moved) => {
+                topic.outgoing.serve(&self.post);
+                note(&mut self.moved, topic, moved);
+            }
+            Role::Stranger => {}
+        }
+    }
+
+    /// Looks at handovers that are due to be looked at.
+    pub(super) fn review(&mut self, now: Instant) {
+        while let Some(&(_, key)) = self.review_due.first().filter(|(due, _)| *due <= now) {
+            let topic = Arc::clone(&self.members[key].topic);
+            let mut again = None;
+            match topic.review(self.connection, now, self.handover_timeout) {
+                Reviewed::Again(at) => again = Some(at.max(now + REVIEW)),
+                Reviewed::Moved(moved) => self.moved.push((topic, Some(moved))),
+                Reviewed::Mute => self.moved.push((topic, None)),
+                Reviewed::Over => {}
+            }
+            self.review_at(key, again);
+        }
+    }
+
+    fn review_at(&mut self, key: usize, due: Option<Instant>) {
+        let before = std::mem::replace(&mut self.members[key].review_due, due);
+        before.into_iter().for_each(|before| _ = self.review_due.remove(&(before, key)));
+        self.review_due.extend(due.map(|due| (due, key)));
+    }
+
+    /// What the registry has to be told of handovers.
+    pub(super) fn take_moved(&mut self) -> Vec<Handed> {
+        std::mem::take(&mut self.moved)
     }
 
     /// Takes a message for later [`publish`](Self::publish), if it is for anybody.
-    pub(super) fn data(&mut self, to: To<'_>, payload: Message) {
+    pub(super) fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         let known = match to {
             To::Name(name) => self.by_name.get(name).copied(),
             To::All if self.members.len() == 1 => self.members.iter().next().map(|(key, _)| key),
-            To::All => return self.data_for_all(&payload),
+            To::All => return self.data_for_all(&payload, mark),
         };
-        if !known.is_some_and(|key| self.hand_to(key, payload)) {
+        if !known.is_some_and(|key| self.hand_to(key, payload, mark)) {
             self.metrics.unroutable(1);
         }
     }
 
-    fn data_for_all(&mut self, payload: &Message) {
+    fn data_for_all(&mut self, payload: &Message, mark: Mark) {
         let keys: Vec<_> = self.members.iter().map(|(key, _)| key).collect();
         let mut anybody = false;
         for key in keys {
-            anybody |= self.hand_to(key, payload.clone());
+            anybody |= self.hand_to(key, payload.clone(), mark);
         }
         if !anybody {
             self.metrics.unroutable(1);
         }
     }
 
-    fn hand_to(&mut self, key: usize, payload: Message) -> bool {
+    fn hand_to(&mut self, key: usize, payload: Message, mark: Mark) -> bool {
         let member = &mut self.members[key];
         if !matches!(member.stage, Stage::Joined { .. }) {
             return false;
@@ -197,7 +252,7 @@ impl Members {
         if member.pending.is_empty() {
             self.touched.push(key);
         }
-        member.pending.push(payload);
+        member.pending.push(payload, mark);
         true
     }
 
@@ -207,8 +262,9 @@ impl Members {
         for key in touched.drain(..) {
             let member = &mut self.members[key];
             member.heard_at = now;
-            let messages = std::mem::take(&mut member.pending);
-            member.topic.publish(messages, now, &mut self.woken);
+            let parcel = std::mem::take(&mut member.pending);
+            let moved = member.topic.publish(self.connection, parcel, now, &mut self.woken);
+            note(&mut self.moved, &member.topic, moved);
         }
         self.touched = touched;
     }
@@ -218,7 +274,7 @@ impl Members {
         self.publish(now);
         let skip = |member: &Member| {
             if matches!(member.stage, Stage::Joined { .. }) {
-                member.topic.missing(gap.clone());
+                member.topic.missing(self.connection, gap.clone(), now);
             }
         };
         match to {
@@ -237,7 +293,7 @@ impl Members {
             self.publish(now); // Counting what waits must not take longer and longer.
         }
         let Member { pending, topic, .. } = &self.members[key];
-        topic.has_room(pending.len() + 1, pending.iter().map(Message::len).sum::<usize>() + len)
+        topic.has_room(pending.len() + 1, pending.bytes() + len)
     }
 
     /// The server refuses `name`: it is not carried any more.
@@ -290,11 +346,13 @@ impl Members {
         let seed = self.seed.wrapping_add(key as u64);
         let member = &mut self.members[key];
         let error = Arc::new(TransportError::new(reason.clone()));
-        member.topic.failed(Arc::clone(&error));
+        member.topic.failed(self.connection, Arc::clone(&error));
         let backoff =
             member.backoff.get_or_insert_with(|| Box::new(Backoff::new(self.retry.clone(), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
-            member.topic.break_off(member.heard_at, reason.clone());
+            let (topic, heard_at) = (&member.topic, member.heard_at);
+            let moved = topic.break_off(self.connection, heard_at, reason.clone(), now);
+            note(&mut self.moved, topic, moved);
             backoff.record_uptime(now.saturating_duration_since(member.joined_at));
         }
         let Some(delay) = backoff.next() else {
@@ -311,20 +369,21 @@ impl Members {
             delay,
             error: Arc::clone(&error),
         });
-        member.topic.set_status(Status::BackingOff { attempt, delay, error });
+        member.topic.set_status(self.connection, Status::BackingOff { attempt, delay, error });
         self.move_to(key, Stage::Wanted { not_before: Some(now + delay) });
         None
     }
 
     /// The socket is lost, which was last heard at `since`: all are to be joined again. Those that
     /// have to wait still have to.
-    pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason) {
+    pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason, now: Instant) {
         self.publish(since);
         for key in self.keys() {
             let member = &mut self.members[key];
             match member.stage {
                 Stage::Joined { .. } => {
-                    member.topic.break_off(since, reason.clone());
+                    let moved = member.topic.break_off(self.connection, since, reason.clone(), now);
+                    note(&mut self.moved, &member.topic, moved);
                     if let Some(backoff) = &mut member.backoff {
                         backoff.record_uptime(since.saturating_duration_since(member.joined_at));
                     }
@@ -337,11 +396,13 @@ impl Members {
     }
 
     pub(super) fn failed(&self, error: &Arc<TransportError>) {
-        self.members.iter().for_each(|(_, member)| member.topic.failed(Arc::clone(error)));
+        let failed = |member: &Member| member.topic.failed(self.connection, Arc::clone(error));
+        self.members.iter().for_each(|(_, member)| failed(member));
     }
 
     pub(super) fn announce(&self, status: &Status) {
-        self.members.iter().for_each(|(_, member)| member.topic.set_status(status.clone()));
+        let tell = |member: &Member| member.topic.set_status(self.connection, status.clone());
+        self.members.iter().for_each(|(_, member)| tell(member));
     }
 
     pub(super) fn names(&self) -> Vec<StreamName> {
@@ -363,7 +424,8 @@ impl Members {
         let wanted = self.wanted.first().and_then(|(at, _)| *at).filter(|_| ready);
         let join = self.join_due.first().map(|(due, _)| *due);
         let data = self.data_due.first().map(|(due, _)| *due);
-        [wanted, join, data].into_iter().flatten().min()
+        let review = self.review_due.first().map(|(due, _)| *due);
+        [wanted, join, data, review].into_iter().flatten().min()
     }
 
     /// How many messages and bytes to read at once, so that a reader that takes its turn whenever it
@@ -381,17 +443,19 @@ impl Members {
     }
 
     fn add(&mut self, topic: Arc<Topic>, not_before: Option<Instant>, status: &Status) {
-        topic.set_status(match not_before {
+        let status = match not_before {
             Some(_) => Status::Waiting { position: None, until: not_before },
             None => status.clone(),
-        });
+        };
+        topic.set_status(self.connection, status);
         self.cap_budget(&topic);
         let (name, now) = (topic.name.clone(), Instant::now());
         let key = self.members.insert(Member {
             backoff: None,
             heard_at: now,
             joined_at: now,
-            pending: Vec::new(),
+            pending: Parcel::default(),
+            review_due: None,
             stage: Stage::Wanted { not_before },
             topic,
         });
@@ -404,18 +468,20 @@ impl Members {
     fn succeed(&mut self, key: usize, topic: Arc<Topic>, status: &Status) {
         let member = &mut self.members[key];
         if Arc::ptr_eq(&member.topic, &topic) {
+            if matches!(member.stage, Stage::Joined { .. }) && topic.is_source(self.connection) {
+                topic.outgoing.serve(&self.post); // It has gone over to us.
+            }
             return;
         }
-        match member.stage {
-            Stage::Joined { .. } => {
-                topic.joined(Instant::now(), 1);
-                topic.outgoing.serve(&self.post);
-            }
-            Stage::Joining { .. } | Stage::Wanted { .. } => topic.set_status(status.clone()),
-        }
-        member.pending.clear();
+        member.pending = Parcel::default();
         self.touched.retain(|touched| *touched != key);
         member.topic = topic;
+        match member.stage {
+            Stage::Joined { .. } => self.tell_joined(key, 1, Instant::now()),
+            Stage::Joining { .. } | Stage::Wanted { .. } => {
+                member.topic.set_status(self.connection, status.clone());
+            }
+        }
     }
 
     fn cap_budget(&mut self, topic: &Topic) {
@@ -428,6 +494,7 @@ impl Members {
 
     fn remove(&mut self, key: usize) -> Arc<Topic> {
         self.unlist(key);
+        self.review_at(key, None);
         let member = self.members.remove(key);
         self.by_name.remove(&member.topic.name);
         self.touched.retain(|touched| *touched != key);
@@ -440,7 +507,6 @@ impl Members {
         match stage {
             Stage::Joined { data_due } => {
                 self.data_due.extend(data_due.map(|due| (due, key)));
-                self.members[key].topic.outgoing.serve(&self.post);
             }
             Stage::Joining { deadline } => {
                 self.join_due.insert((deadline, key));
@@ -468,4 +534,9 @@ impl Members {
             }
         }
     }
+}
+
+/// Keeps in mind that a topic has moved, if it has.
+fn note(handed: &mut Vec<Handed>, topic: &Arc<Topic>, moved: Option<Moved>) {
+    handed.extend(moved.map(|moved| (Arc::clone(topic), Some(moved))));
 }

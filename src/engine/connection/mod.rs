@@ -15,6 +15,7 @@
 mod classify;
 mod context;
 mod desk;
+mod handover;
 mod mask;
 mod members;
 mod open;
@@ -230,7 +231,8 @@ impl Connection {
         let (heard_at, request) = (open.heard_at(), open.request().clone());
         match ended {
             Ended::Lost { error, close } => {
-                self.context.members.break_off(heard_at, error.reason());
+                self.context.members.break_off(heard_at, error.reason(), Instant::now());
+                handover::tell_moved(&mut self.context);
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
                 match self.retry(error, Some(&request), "lost") {
@@ -275,7 +277,18 @@ impl Connection {
         let host = request.map(|request| request.url().origin());
         self.host = host.clone().or(self.host.take());
         self.context.members.failed(&error);
-        let next = match self.judge(&error, host.as_deref())? {
+        let judged = self.judge(&error, host.as_deref());
+        if self.gives_up_succeeding() {
+            let host = host.as_deref().unwrap_or("the server");
+            tracing::warn!(
+                connection = %self.context.link.id, lane = ?self.context.link.lane, host,
+                reason = error.reason().label(),
+                "{failed} {host}: {}; the streams stay on their old socket",
+                error.in_full(),
+            );
+            return Break(CloseReason::Unused);
+        }
+        let next = match judged? {
             Then::Now => Some(Duration::ZERO),
             Then::Later => self.backoff.next().map(|delay| delay.max(self.floor)),
         };
@@ -297,6 +310,14 @@ impl Connection {
                 Break(CloseReason::RetriesExhausted { attempts, last: error })
             }
         }
+    }
+
+    /// If this connection was to take another's place, it fails without anybody having lost anything:
+    /// the other one stays.
+    fn gives_up_succeeding(&mut self) -> bool {
+        let core = self.context.core.upgrade();
+        core.iter().for_each(|core| core.give_up_succeeding(self.context.link.id));
+        !self.absorb()
     }
 
     /// Whether another attempt makes sense, and how long it has to wait at least.
@@ -370,7 +391,7 @@ impl Connection {
     /// still wanted.
     fn absorb(&mut self) -> bool {
         let Some(changes) = self.context.changes() else { return false };
-        self.context.members.apply(changes, &self.status);
+        self.context.members.apply(changes.names, &self.status);
         true
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{self, Instant, Sleep};
 
 use super::context::Context;
 use super::desk::{Desk, Said};
+use super::handover::{self, Replacement};
 use super::mask::Mask;
 use super::outbox::Outbox;
 use super::renewal::Renewal;
@@ -46,6 +47,7 @@ pub(super) struct Open {
     ready: bool,
     renewal: Renewal,
     request: Request,
+    replacement: Replacement,
     said: Said,
     pub(super) session: Box<dyn Session>,
     pub(super) socket: BoxSocket,
@@ -93,6 +95,7 @@ impl Open {
             ready: false,
             renewal: Renewal::new(used, &mut of.random),
             request: request.clone(),
+            replacement: Replacement::new(of, now),
             said: Said::default(),
             session,
             socket,
@@ -103,7 +106,9 @@ impl Open {
 
     /// Serves the socket until it is lost or no longer wanted.
     pub(super) fn poll(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Poll<Ended> {
-        match self.advance(cx, of) {
+        let advanced = self.advance(cx, of);
+        handover::tell_moved(of);
+        match advanced {
             Ok(()) => Poll::Pending,
             Err(ended) => Poll::Ready(ended),
         }
@@ -174,7 +179,10 @@ impl Open {
     /// Compares what is carried with what is wanted, and tells the server to stop the rest.
     fn reconcile(&mut self, of: &mut Context) -> Poised {
         let Some(changes) = of.changes() else { return Err(Ended::Unwanted) };
-        let left = of.members.apply(changes, &Status::Joining);
+        let left = of.members.apply(changes.names, &Status::Joining);
+        if changes.rotate {
+            self.replacement.begin(of, self.now);
+        }
         for names in left.chunks(of.batch()) {
             self.speak(of, |session, cx| session.leave(names, cx))?;
         }
@@ -271,14 +279,27 @@ impl Open {
             self.joined_by_url(of)?;
         }
         if !self.said.over.is_empty() {
-            let core = of.core.upgrade();
-            for (topic, reason) in self.said.over.drain(..) {
-                core.iter().for_each(|core| core.end_topic(&topic, reason.clone()));
-            }
+            self.end_streams(of);
+        }
+        if let Some(within) = self.said.reconnect_within.take() {
+            self.replacement.hurry(within, of, self.now);
         }
         match self.said.failed.take() {
             Some((verdict, why)) => Err(self.given_up(verdict, why, of)),
             None => Ok(()),
+        }
+    }
+
+    /// Streams are over on this socket. One that is another's until this one takes over stays there.
+    fn end_streams(&mut self, of: &Context) {
+        let (core, id) = (of.core.upgrade(), of.link.id);
+        for (topic, reason) in self.said.over.drain(..) {
+            let Some(core) = &core else { continue };
+            if topic.is_next(id) {
+                core.stays(&topic, id);
+            } else {
+                core.end_topic(&topic, reason);
+            }
         }
     }
 
@@ -336,6 +357,10 @@ impl Open {
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
             self.speak(of, |session, cx| session.tick(cx))?;
         }
+        if self.replacement.due().is_some_and(|due| due <= now) {
+            self.replacement.begin(of, now);
+        }
+        of.members.review(now);
         self.check_members(of)
     }
 
@@ -367,9 +392,9 @@ impl Open {
         let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
-        let renewal_due = self.renewal.next_due();
+        let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
         let members_due = of.members.next_due(self.ready);
-        let others = [ready_due, write_due, tick_due, members_due, renewal_due];
+        let others = [ready_due, write_due, tick_due, members_due, renewal_due, replace_due];
         let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;

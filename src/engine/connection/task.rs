@@ -40,24 +40,20 @@ impl Connection {
         // One seed per manager, and a generator of its own for each connection.
         let own = if seeded(Defect::JitterIsShared) { 0 } else { link.id.0 };
         let seed = core.seed ^ own.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let retry = core.config.retry.clone();
+        let members = Members::new(core, link.id, seed);
         Self {
-            backoff: Backoff::new(retry.clone(), seed),
+            backoff: Backoff::new(core.config.retry.clone(), seed),
             classifier: Classifier::default(),
             context: Context {
                 config: Arc::clone(&core.config),
                 core: Arc::downgrade(core),
                 link,
-                members: Members::new(
-                    retry,
-                    seed,
-                    Arc::clone(&core.metrics),
-                    Arc::clone(&core.events),
-                ),
+                members,
                 metrics: Arc::clone(&core.metrics),
                 overruled: None,
                 protocol: Arc::clone(&core.protocol),
                 random: SmallRng::seed_from_u64(!seed),
+                spawn,
                 wall: core.wall,
             },
             events: Arc::clone(&core.events),

@@ -74,6 +74,7 @@ impl Connection {
         };
         match self.request(&names, attempt) {
             Ok(request) => Continue(request),
+            Err(_) if self.gives_up_succeeding() => Break(Break(CloseReason::Unused)),
             Err(e) => Break(Break(CloseReason::NoRequest(Arc::new(e)))),
         }
     }

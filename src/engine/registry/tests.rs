@@ -19,9 +19,20 @@ const MAX: usize = 3;
 enum Op {
     Abandon(usize),
     Finish(usize),
-    Join { name: u8, lease: bool },
+    GiveUp(usize),
+    /// A topic goes over to its next source; the registry is told, or is not yet.
+    GoOver {
+        which: usize,
+        told: bool,
+    },
+    Join {
+        name: u8,
+        lease: bool,
+    },
     Leave(usize),
     Look(usize),
+    Rotate(usize),
+    Stay(usize),
     Sweep,
     SweepIdle,
     Wait(u64),
@@ -31,9 +42,13 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => any::<usize>().prop_map(Op::Abandon),
         3 => any::<usize>().prop_map(Op::Finish),
+        1 => any::<usize>().prop_map(Op::GiveUp),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(which, told)| Op::GoOver { which, told }),
         6 => (0..8_u8, any::<bool>()).prop_map(|(name, lease)| Op::Join { name, lease }),
         5 => any::<usize>().prop_map(Op::Leave),
         5 => any::<usize>().prop_map(Op::Look),
+        2 => any::<usize>().prop_map(Op::Rotate),
+        1 => any::<usize>().prop_map(Op::Stay),
         1 => Just(Op::Sweep),
         1 => Just(Op::SweepIdle),
         2 => (1..40_u64).prop_map(Op::Wait),
@@ -63,6 +78,12 @@ impl World {
         match *op {
             Op::Abandon(which) => self.abandon(which),
             Op::Finish(which) => self.finish(which),
+            Op::GiveUp(which) if !self.links.is_empty() => {
+                let id = self.links[which % self.links.len()].0.id;
+                while self.registry.give_up_succeeding(id, 1) {}
+            }
+            Op::GiveUp(_) => {}
+            Op::GoOver { which, told } => self.go_over(which, told),
             Op::Join { name, lease } => self.join(name, lease),
             Op::Leave(which) if !self.seats.is_empty() => {
                 let (topic, kind) = self.seats.swap_remove(which % self.seats.len());
@@ -70,6 +91,12 @@ impl World {
             }
             Op::Leave(_) => {}
             Op::Look(which) => self.look(which),
+            Op::Rotate(which) => self.rotate(which),
+            Op::Stay(which) => {
+                if let Some((topic, next)) = self.in_handover(which) {
+                    self.registry.stays(&topic, next);
+                }
+            }
             Op::Sweep => while self.registry.sweep(self.now) {},
             Op::SweepIdle => while self.registry.sweep_idle(self.now - LINGER / 2) {},
             Op::Wait(seconds) => self.now += Duration::from_secs(seconds),
@@ -87,7 +114,8 @@ impl World {
         let (can_open, capacity, now) = (true, CAPACITY, self.now);
         let asked = Asked { can_open, capacity, kind, lane: &lane, name: &name, now };
         let settings = Config::default().linger(LINGER).stream();
-        let open = || Arc::new(Topic::new(name.clone(), settings, Arc::clone(&self.metrics)));
+        let metrics = Arc::clone(&self.metrics);
+        let open = |source| Arc::new(Topic::new(name.clone(), source, settings, metrics));
         match self.registry.join(&asked, open) {
             Ok((topic, link)) => {
                 assert!(!topic.is_closed(), "a seat on a closed topic");
@@ -98,6 +126,40 @@ impl World {
         }
     }
 
+    /// A topic that is being handed over, and its next source.
+    fn in_handover(&self, which: usize) -> Option<(Arc<Topic>, ConnectionId)> {
+        let entries = self.registry.topics.iter().map(|(_, entry)| entry);
+        let all: Vec<_> =
+            entries.filter_map(|entry| Some((Arc::clone(&entry.topic), entry.next?))).collect();
+        all.get(which % all.len().max(1)).cloned()
+    }
+
+    fn go_over(&mut self, which: usize, told: bool) {
+        let Some((topic, next)) = self.in_handover(which) else { return };
+        topic.leave_to(next);
+        if told {
+            self.registry.took_over(&topic);
+        }
+    }
+
+    /// An open connection has another one take its place.
+    fn rotate(&mut self, which: usize) {
+        let topics: Vec<_> =
+            self.registry.topics.iter().map(|(_, e)| Arc::clone(&e.topic)).collect();
+        let Some(topic) = topics.get(which % topics.len().max(1)) else { return };
+        let id = self.registry.topics[self.registry.key(topic).unwrap()].connection;
+        if !self.registry.ask_to_rotate_of(topic) {
+            return;
+        }
+        let Some((to, link)) = self.registry.successor(id, self.now) else { return };
+        let mut from = Some(0);
+        while let Some(key) = from {
+            from = self.registry.hand_over(id, to, key, 1, self.now);
+        }
+        self.registry.handed_over(to);
+        self.links.extend(link.map(|link| (link, HashMap::new())));
+    }
+
     /// A connection looks at what has changed, and dials if it may.
     fn look(&mut self, which: usize) {
         if self.links.is_empty() {
@@ -106,7 +168,7 @@ impl World {
         let which = which % self.links.len();
         let (link, carried) = &mut self.links[which];
         let Some(changes) = self.registry.changes(link.id, self.now) else { return };
-        for change in changes {
+        for change in changes.names {
             match change.topic {
                 Some(topic) => carried.insert(change.name, topic),
                 None => carried.remove(&change.name),
@@ -143,8 +205,8 @@ impl World {
         let registry = &self.registry;
         assert_eq!(registry.by_name.len(), registry.topics.len());
         for (key, entry) in &registry.topics {
-            let handle = &registry.connections[&entry.connection];
-            assert!(handle.names.contains(&key), "1. carried by its connection");
+            assert!(registry.is_carried(key), "1. carried by its connection");
+            assert!(entry.topic.is_source(entry.connection) || entry.next.is_some());
             let seated = |kind| {
                 let seats =
                     self.seats.iter().filter(|(t, k)| Arc::ptr_eq(t, &entry.topic) && *k == kind);
@@ -161,11 +223,29 @@ impl World {
             assert!(handle.names.len() <= CAPACITY, "not above its capacity");
             let crossing = &registry.lanes[&handle.lane];
             assert!(!crossing.closing.contains(id), "2. live or closing, not both");
-            assert_eq!(crossing.roomy.contains(id), handle.names.len() < CAPACITY);
+            let predecessor = handle.succeeds.map(|id| &registry.connections[&id]);
+            let mine = |key: &&usize| !handle.names.contains(key);
+            let reserved = predecessor.map_or(0, |p| p.names.iter().filter(mine).count());
+            let has_room = handle.names.len() + reserved < CAPACITY;
+            let is_roomy = has_room && handle.successor.is_none();
+            assert_eq!(crossing.roomy.contains(id), is_roomy);
+            let pending =
+                handle.names.iter().filter(|&&key| registry.topics[key].next == Some(*id)).count();
+            assert_eq!(handle.pending, pending);
+            if let Some(predecessor) = &handle.succeeds {
+                assert_eq!(registry.connections[predecessor].successor, Some(*id));
+            }
+            if let Some(successor) = &handle.successor {
+                assert_eq!(registry.connections[successor].succeeds, Some(*id));
+            }
             let spare = handle.names.iter().all(|&key| registry.topics[key].idle.is_some());
             assert_eq!(handle.idle_rank.is_some(), spare, "spare while all are idle");
         }
-        assert!(registry.connections.len() <= MAX && registry.slots.held.len() <= MAX, "4. slots");
+        let succeeding = registry.connections.values().filter(|h| h.succeeds.is_some()).count();
+        assert_eq!(registry.succeeding, succeeding);
+        let closing = registry.lanes.values().map(|crossing| crossing.closing.len()).sum::<usize>();
+        assert!(registry.counted() <= MAX, "4. connections");
+        assert!(registry.slots.held.len() <= MAX + closing, "4. slots");
         let open = registry.connections.values().filter(|handle| handle.is_open).count();
         assert_eq!(registry.open, open);
     }

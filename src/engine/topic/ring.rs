@@ -12,10 +12,12 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::handover::{Ahead, Handover};
 use crate::batch::Batch;
 use crate::config::StreamConfig;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
+use crate::observe::ConnectionId;
 use crate::protocol::DisconnectReason;
 use crate::transport::TransportError;
 
@@ -41,6 +43,8 @@ pub(super) struct Ring {
     pub(super) notices: VecDeque<Notice>,
     /// How many notices were removed from the front of `notices`.
     pub(super) notices_gone: u64,
+    /// What the source has yet to bring again, after a handover.
+    pub(super) ahead: Option<Ahead>,
     /// The break that no join has mended yet.
     pub(super) broken: Option<Break>,
     pub(super) closed: Option<CloseReason>,
@@ -48,6 +52,12 @@ pub(super) struct Ring {
     /// The number of the next reader to join.
     pub(super) next_reader: u64,
     pub(super) facts: Facts,
+    /// The handover that is under way.
+    pub(super) handover: Option<Box<Handover>>,
+    /// The feed's own number of the latest message, if no gap has followed on it.
+    pub(super) last_seq: Option<u64>,
+    /// The connection whose messages are published.
+    pub(super) source: ConnectionId,
 }
 
 /// What [`StreamInfo`](crate::StreamInfo) tells of a topic.
@@ -114,7 +124,7 @@ pub(super) struct Parked {
 }
 
 impl Ring {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(source: ConnectionId) -> Self {
         Self {
             batches: VecDeque::new(),
             first: 0,
@@ -123,11 +133,15 @@ impl Ring {
             kept: None,
             notices: VecDeque::new(),
             notices_gone: 0,
+            ahead: None,
             broken: None,
             closed: None,
             readers: Slab::new(),
             next_reader: 0,
             facts: Facts::new(),
+            handover: None,
+            last_seq: None,
+            source,
         }
     }
 
@@ -178,6 +192,21 @@ impl Ring {
             evicted.extend(self.kept.take()); // What is latest is in the ring again.
         }
         evicted
+    }
+
+    /// Puts `gap` here for the readers below a number: by default, all that there are.
+    pub(super) fn note(
+        &mut self,
+        gap: Gap,
+        below: Option<u64>,
+        settings: &StreamConfig,
+    ) -> Evicted {
+        self.facts.gaps += 1;
+        let (at, below) = (self.next, below.unwrap_or(self.next_reader));
+        if !self.readers.is_empty() {
+            self.notices.push_back(Notice { at, gap, below });
+        }
+        self.trim(settings)
     }
 
     /// Keeps the ring within its bounds.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::task::{ArcWake, waker};
@@ -10,6 +12,11 @@ use proptest::prelude::*;
 use super::ring::MAX_NOTICES;
 use super::*;
 use crate::config::Config;
+use crate::error::CloseReason;
+use crate::message::Message;
+use crate::protocol::{DisconnectReason, Mark};
+
+const FROM: ConnectionId = ConnectionId(1);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -72,6 +79,10 @@ fn settings(buffer: usize, buffer_bytes: usize) -> StreamConfig {
     Config::default().buffer(buffer).buffer_bytes(buffer_bytes).stream()
 }
 
+fn parcel(messages: impl IntoIterator<Item = Message>) -> Parcel {
+    messages.into_iter().map(|message| (message, Mark::default())).collect()
+}
+
 struct Model {
     broken: Option<Instant>,
     closed: bool,
@@ -96,7 +107,7 @@ impl Model {
             published: None,
             readers: Vec::new(),
             sizes: Vec::new(),
-            topic: Arc::new(Topic::new(name, settings, Arc::default())),
+            topic: Arc::new(Topic::new(name, FROM, settings, Arc::default())),
         }
     }
 
@@ -107,7 +118,7 @@ impl Model {
             Op::Break if !self.closed => self.break_off(),
             Op::Rejoin if !self.closed => self.rejoin(),
             Op::Skip(missed) if !self.closed => {
-                self.topic.missing(Gap::Sequence { missed });
+                self.topic.missing(FROM, Gap::Sequence { missed }, self.now);
                 self.owe(&Owed::Gap(Gap::Sequence { missed }), |_| true);
             }
             Op::Join => self.join(),
@@ -133,9 +144,9 @@ impl Model {
     fn publish(&mut self, sizes: &[usize]) {
         let text = |(seq, size): (usize, &usize)| format!("{seq:>size$}");
         let texts: Vec<_> = (self.sizes.len()..).zip(sizes).map(text).collect();
-        let messages = texts.iter().map(|text| Message::from(&**text)).collect();
+        let messages = texts.iter().map(|text| Message::from(&**text));
         let mut woken = Vec::new();
-        self.topic.publish(messages, self.now, &mut woken);
+        self.topic.publish(FROM, parcel(messages), self.now, &mut woken);
         self.published = Some(self.now);
         assert!(woken.is_empty());
         for text in texts {
@@ -146,7 +157,7 @@ impl Model {
 
     fn break_off(&mut self) {
         let reason = DisconnectReason::Ended;
-        self.topic.break_off(self.now, reason);
+        self.topic.break_off(FROM, self.now, reason, self.now);
         if self.broken.is_none() {
             self.broken = Some(self.now);
             self.readers.iter_mut().for_each(|reading| reading.in_break = true);
@@ -154,7 +165,7 @@ impl Model {
     }
 
     fn rejoin(&mut self) {
-        self.topic.joined(self.now, 1);
+        self.topic.joined(FROM, self.now, 1);
         if let Some(since) = self.broken.take() {
             let down_for = self.now - since;
             let gap = Gap::Reconnected { down_for, reason: DisconnectReason::Ended };
@@ -484,7 +495,7 @@ fn a_small_message_that_is_kept_holds_no_read_buffer_and_a_large_one_is_not_copi
         let slice = || buffer.slice(..size);
         let texts = [Message::Binary(slice()), Message::Text(slice().try_into().unwrap())];
         for message in texts {
-            topic.publish(vec![message.clone()], Instant::now(), &mut Vec::new());
+            topic.publish(FROM, parcel([message.clone()]), Instant::now(), &mut Vec::new());
             assert!(topic.ring.lock().kept.is_none(), "it is in the ring");
         }
         drop(reader);
@@ -505,7 +516,8 @@ fn what_is_there_can_be_taken_without_being_woken_later() {
     let mut cx = Context::from_waker(&waker);
     assert!(reader.next_now(&mut cx).is_none());
     for batch in [1, 2] {
-        model.topic.publish(vec!["m".into(); batch], model.now, &mut Vec::new());
+        let messages = parcel(vec!["m".into(); batch]);
+        model.topic.publish(FROM, messages, model.now, &mut Vec::new());
     }
     for _ in 0..3 {
         assert!(matches!(reader.next_now(&mut cx), Some(Next::Message)));

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
 use proptest::prelude::*;
-use tokio::time::Instant;
 
 use super::*;
 use crate::config::{Config, Limits};
@@ -56,7 +55,7 @@ fn subscription(core: &Arc<Core>, name: &str) -> Subscription<Message> {
 }
 
 fn publish(core: &Core, name: &str, messages: Vec<Message>) {
-    core.topic(name).unwrap().publish(messages, Instant::now(), &mut Vec::new());
+    core.topic(name).unwrap().brought(messages);
 }
 
 #[derive(Default)]
@@ -142,9 +141,7 @@ impl Model {
             Op::Remove(name) => self.remove(&name.to_string()),
             Op::Skip(name) => {
                 let missed = self.count as u64;
-                self.on(name, &format!("gap {missed}"), |_, topic, _| {
-                    topic.missing(Gap::Sequence { missed: Some(missed) })
-                });
+                self.on(name, &format!("gap {missed}"), |_, topic, _| topic.missed(missed));
             }
         }
         self.check();

@@ -1,0 +1,486 @@
+//! What readers get of a topic that is handed over, against the feed itself.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Config;
+use crate::engine::topic::{Moved, Next, Reader, Reviewed, Role, Topic};
+use crate::error::Gap;
+use crate::name::StreamName;
+use crate::protocol::DisconnectReason;
+
+const OLD: ConnectionId = ConnectionId(1);
+const NEW: ConnectionId = ConnectionId(2);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ALIGNED: Reviewed = Reviewed::Moved(Moved::Aligned);
+const BUFFER: usize = 4096;
+
+/// A topic with a reader, and the clock.
+struct Stage {
+    now: Instant,
+    reader: Reader,
+    topic: Arc<Topic>,
+}
+
+/// What the reader got.
+#[derive(Debug, Eq, PartialEq)]
+enum Got {
+    Gap(Gap),
+    Value(u64),
+}
+
+impl Stage {
+    /// The old source has joined, and the topic is being handed over.
+    fn new() -> Self {
+        Self::with_buffer(BUFFER)
+    }
+
+    fn with_buffer(messages: usize) -> Self {
+        let name = StreamName::try_from("x").unwrap();
+        let settings = Config::default().buffer(messages).stream();
+        let topic = Arc::new(Topic::new(name, OLD, settings, Arc::default()));
+        let stage = Self { now: Instant::now(), reader: topic.read(), topic };
+        stage.topic.joined(OLD, stage.now, 1);
+        stage.topic.hand_over(NEW, stage.now);
+        stage
+    }
+
+    fn joins(&mut self) {
+        assert_eq!(self.topic.joined(NEW, self.now, 1), Role::Next);
+    }
+
+    fn brings(&mut self, from: ConnectionId, values: impl IntoIterator<Item = u64>) -> bool {
+        self.brings_marked(from, values, |_| Mark::default())
+    }
+
+    fn brings_marked(
+        &mut self,
+        from: ConnectionId,
+        values: impl IntoIterator<Item = u64>,
+        mark: impl Fn(u64) -> Mark,
+    ) -> bool {
+        let items = values.into_iter().map(|value| (value.to_string().into(), mark(value)));
+        self.topic.publish(from, items.collect(), self.now, &mut Vec::new()).is_some()
+    }
+
+    fn loses(&mut self, from: ConnectionId) -> bool {
+        self.topic.break_off(from, self.now, DisconnectReason::Ended, self.now).is_some()
+    }
+
+    fn passes(&mut self, time: Duration) -> Reviewed {
+        self.now += time;
+        self.topic.review(NEW, self.now, TIMEOUT)
+    }
+
+    /// What there is to read.
+    fn reads(&mut self) -> Vec<Got> {
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let mut got = Vec::new();
+        while let Poll::Ready(Some(next)) = self.reader.poll_next(&mut cx) {
+            got.push(match next {
+                Next::Gap(gap) => Got::Gap(gap),
+                Next::Message => {
+                    let value =
+                        self.reader.take(|entry| entry.message().as_text().unwrap().parse());
+                    Got::Value(value.unwrap().unwrap())
+                }
+                Next::Closed(reason) => panic!("{reason}"),
+            });
+        }
+        got
+    }
+
+    fn reads_values(&mut self) -> Vec<u64> {
+        let value = |got| match got {
+            Got::Value(value) => value,
+            Got::Gap(gap) => panic!("{gap:?}"),
+        };
+        self.reads().into_iter().map(value).collect()
+    }
+
+    fn source(&self) -> ConnectionId {
+        if self.topic.is_source(NEW) { NEW } else { OLD }
+    }
+}
+
+fn gap(reason: DisconnectReason) -> Got {
+    Got::Gap(Gap::Reconnected { down_for: Duration::ZERO, reason })
+}
+
+fn values(range: std::ops::Range<u64>) -> Vec<Got> {
+    range.map(Got::Value).collect()
+}
+
+#[test]
+fn a_stream_goes_over_once_enough_is_equal_and_each_message_comes_once() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    assert!(!stage.brings(NEW, 10..30));
+    assert!(!stage.brings(OLD, 20..42), "twenty are not enough yet");
+    assert!(stage.brings(NEW, 30..45), "one that is held and not delivered is delivered");
+    assert_eq!(stage.source(), NEW);
+    assert!(!stage.brings(OLD, 42..50), "what the old socket still brings is nobody's");
+    stage.brings(NEW, 45..50);
+    assert_eq!(stage.reads_values(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_slower_next_source_brings_again_is_passed_over() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..100);
+    stage.joins();
+    assert!(stage.brings(NEW, 10..50), "it is behind, and known to be");
+    assert!(!stage.brings(OLD, 100..110), "it is the source no more");
+    stage.brings(NEW, 50..99);
+    stage.brings(NEW, 99..120);
+    assert_eq!(stage.reads_values(), (0..120).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_next_source_that_begins_with_what_was_before_the_handover_repeats_nothing() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 50..100);
+    stage.joins();
+    assert!(stage.brings(NEW, 20..101));
+    assert_eq!(stage.reads_values(), (50..101).collect::<Vec<_>>());
+}
+
+#[test]
+fn values_that_repeat_are_not_taken_for_each_other() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, [7; 20]);
+    stage.joins();
+    assert!(!stage.brings(NEW, [7; 60]), "which of them is it?");
+    assert!(!stage.brings(OLD, [7; 60]));
+    assert_eq!(stage.reads_values(), [7; 80]);
+    assert_eq!(stage.passes(SETTLED), ALIGNED, "now both have brought the same");
+    assert_eq!(stage.source(), NEW);
+    stage.brings(NEW, [7; 3]);
+    assert_eq!(stage.reads_values(), [7; 3]);
+}
+
+#[test]
+fn a_silent_stream_goes_over_at_the_deadline_and_nobody_is_told() {
+    let mut stage = Stage::new();
+    stage.joins();
+    assert_eq!(stage.passes(TIMEOUT / 2), Reviewed::Again(stage.now + TIMEOUT / 2));
+    assert_eq!(stage.passes(TIMEOUT / 2), ALIGNED);
+    assert_eq!(stage.reads(), []);
+}
+
+#[test]
+fn a_slow_stream_goes_over_as_soon_as_both_have_brought_the_same() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    stage.brings(NEW, 3..4);
+    assert_eq!(stage.passes(SETTLED), Reviewed::Again(stage.now + TIMEOUT - SETTLED));
+    stage.brings(OLD, 3..4);
+    let again = stage.now + SETTLED;
+    assert_eq!(stage.passes(Duration::ZERO), Reviewed::Again(again));
+    assert_eq!(stage.passes(SETTLED), ALIGNED);
+    assert_eq!(stage.reads_values(), (0..4).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_cannot_be_aligned_comes_after_a_gap() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    stage.brings(NEW, 5..9);
+    assert_eq!(stage.passes(TIMEOUT), Reviewed::Moved(Moved::Torn));
+    let expected = [values(0..3), vec![gap(DisconnectReason::Rotated)], values(5..9)].concat_all();
+    assert_eq!(stage.reads(), expected);
+}
+
+#[test]
+fn more_than_can_be_held_comes_after_a_gap() {
+    let mut stage = Stage::with_buffer(100);
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    assert!(!stage.brings(NEW, 1000..1099));
+    assert_eq!(stage.reads(), values(0..3));
+    assert!(stage.brings(NEW, 1099..1100));
+    let expected = [vec![gap(DisconnectReason::Rotated)], values(1000..1100)].concat_all();
+    assert_eq!(stage.reads(), expected);
+}
+
+#[test]
+fn a_next_source_that_brings_nothing_is_not_gone_over_to() {
+    let mut stage = Stage::new();
+    stage.joins();
+    stage.brings(OLD, 0..3);
+    assert_eq!(stage.passes(TIMEOUT), Reviewed::Mute);
+    assert!(stage.topic.stay(NEW));
+    stage.brings(OLD, 3..5);
+    assert_eq!(stage.reads_values(), (0..5).collect::<Vec<_>>());
+    assert_eq!(stage.passes(TIMEOUT), Reviewed::Over);
+}
+
+#[test]
+fn a_source_that_is_lost_leaves_the_stream_to_the_next_one() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    stage.brings(NEW, 10..25);
+    assert!(stage.loses(OLD), "ten are enough where there is no more to come");
+    assert_eq!(stage.reads_values(), (0..25).collect::<Vec<_>>());
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    stage.brings(NEW, 21..25);
+    assert!(stage.loses(OLD));
+    let expected = [values(0..20), vec![gap(DisconnectReason::Ended)], values(21..25)].concat_all();
+    assert_eq!(stage.reads(), expected);
+}
+
+#[test]
+fn a_source_that_is_lost_before_the_next_one_has_joined_is_a_break_as_ever() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    assert!(!stage.loses(OLD));
+    stage.now += Duration::from_secs(2);
+    assert_eq!(stage.topic.joined(NEW, stage.now, 1), Role::Source(Some(Moved::Torn)));
+    stage.brings(NEW, 5..6);
+    let down_for = Duration::from_secs(2);
+    let told = Got::Gap(Gap::Reconnected { down_for, reason: DisconnectReason::Ended });
+    assert_eq!(stage.reads(), [values(0..3), vec![told], values(5..6)].concat_all());
+    assert_eq!(stage.topic.joined(OLD, stage.now, 1), Role::Stranger);
+}
+
+#[test]
+fn a_next_source_that_is_lost_takes_with_it_what_it_brought() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    stage.brings(NEW, 1..9);
+    assert!(!stage.loses(NEW));
+    stage.brings(OLD, 3..40);
+    stage.joins();
+    assert!(stage.brings(NEW, 5..50));
+    assert_eq!(stage.reads_values(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn numbers_align_at_once_and_a_hole_between_them_is_told() {
+    let numbered = |seq| Mark::default().seq(seq);
+    for (new, got) in [(1..6, 6), (3..6, 6), (0..2, 3)] {
+        let mut stage = Stage::new();
+        stage.brings_marked(OLD, 0..3, numbered);
+        stage.joins();
+        assert!(stage.brings_marked(NEW, new, numbered));
+        assert_eq!(stage.reads_values(), (0..got).collect::<Vec<_>>());
+    }
+    let mut stage = Stage::new();
+    stage.brings_marked(OLD, 0..3, numbered);
+    stage.joins();
+    stage.brings_marked(NEW, 0..2, numbered);
+    stage.brings_marked(NEW, 2..5, numbered);
+    assert_eq!(stage.reads_values(), (0..5).collect::<Vec<_>>(), "it was behind");
+
+    let mut stage = Stage::new();
+    stage.brings_marked(OLD, 0..3, numbered);
+    stage.joins();
+    assert!(!stage.brings_marked(NEW, 5..7, numbered));
+    assert!(stage.brings_marked(OLD, 3..5, numbered), "the old socket has what is missing");
+    assert_eq!(stage.reads_values(), (0..7).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_snapshot_needs_nothing_of_what_was_before_it() {
+    let snapshot = |value| if value == 100 { Mark::default().snapshot() } else { Mark::default() };
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    assert!(stage.brings_marked(NEW, [100, 3, 4], snapshot));
+    assert_eq!(stage.reads_values(), [0, 1, 2, 100, 3, 4]);
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    assert!(!stage.brings_marked(NEW, [1, 2], snapshot));
+    assert!(stage.brings_marked(NEW, [100, 4], snapshot));
+    assert_eq!(stage.reads_values(), [0, 1, 2, 100, 4]);
+}
+
+#[test]
+fn what_the_next_source_must_bring_again_and_does_not_is_told() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..100);
+    stage.joins();
+    assert!(stage.brings(NEW, 10..50));
+    stage.brings(NEW, 50..60);
+    stage.brings(NEW, 70..105);
+    let got = stage.reads();
+    let expected =
+        [values(0..100), vec![gap(DisconnectReason::Rotated)], values(70..105)].concat_all();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_hole_in_what_the_next_source_brings_begins_the_search_anew() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    stage.brings(NEW, 10..20);
+    stage.topic.missing(NEW, Gap::Sequence { missed: Some(1) }, stage.now);
+    stage.brings(OLD, 20..70);
+    assert!(stage.brings(NEW, 21..80));
+    assert_eq!(stage.reads_values(), (0..80).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_hole_in_what_the_source_brings_is_told_and_what_comes_after_it_comes_once() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    stage.brings(NEW, 10..25);
+    stage.topic.missing(OLD, Gap::Sequence { missed: Some(1) }, stage.now);
+    stage.brings(OLD, 21..70);
+    assert!(stage.brings(NEW, 25..80));
+    let told = vec![Got::Gap(Gap::Sequence { missed: Some(1) })];
+    let got = stage.reads();
+    assert_eq!(got[..21], [values(0..20), told].concat_all());
+    assert_eq!(got[21..], values(21..80));
+}
+
+/// `concat` for what cannot be cloned.
+trait ConcatAll<T> {
+    fn concat_all(self) -> Vec<T>;
+}
+
+impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
+    fn concat_all(self) -> Vec<T> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+/// How a server and the network between play with two sockets of one feed.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The server sends so many to every socket that has joined.
+    Send(u8),
+    /// So many of what is under way to the old socket, or the new one, arrive.
+    Arrive {
+        new: bool,
+        most: u8,
+    },
+    Join,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (1..24_u8).prop_map(Step::Send),
+        8 => (any::<bool>(), 1..32_u8).prop_map(|(new, most)| Step::Arrive { new, most }),
+        1 => Just(Step::Join),
+    ]
+}
+
+/// Plays `steps` on a feed of `kinds` different values, and says what the reader got and what the
+/// server sent.
+fn play(steps: &[Step], kinds: u64, seed: u64) -> (Vec<Got>, Vec<u64>, ConnectionId) {
+    let mut stage = Stage::new();
+    let mut feed: Vec<u64> = Vec::new();
+    let (mut old, mut new) = (VecDeque::new(), None::<VecDeque<u64>>);
+    let mut random = seed | 1;
+    let mut got = Vec::new();
+    // All that is under way arrives in the end, and enough for a decision where one is possible.
+    let end = [Step::Join, Step::Send(200), Step::Arrive { new: false, most: 255 }];
+    let all = Step::Arrive { new: true, most: 255 };
+    let end = end.into_iter().chain([all.clone(), Step::Arrive { new: false, most: 255 }, all]);
+    for step in steps.iter().cloned().chain(end) {
+        match step {
+            Step::Send(count) => {
+                for _ in 0..count {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let n = feed.len() as u64;
+                    let value = if kinds == u64::MAX { n } else { (random >> 20) % kinds };
+                    feed.push(value);
+                    old.push_back(value);
+                    new.iter_mut().for_each(|new| new.push_back(value));
+                }
+            }
+            Step::Arrive { new: false, most } => {
+                let values: Vec<_> = old.drain(..old.len().min(usize::from(most))).collect();
+                stage.brings(OLD, values);
+            }
+            Step::Arrive { new: true, most } => {
+                let Some(new) = &mut new else { continue };
+                let values: Vec<_> = new.drain(..new.len().min(usize::from(most))).collect();
+                stage.brings(NEW, values);
+            }
+            Step::Join => {
+                if new.is_none() {
+                    new = Some(VecDeque::new());
+                    stage.joins();
+                }
+            }
+        }
+        got.extend(stage.reads());
+    }
+    (got, feed, stage.source())
+}
+
+/// Whether the reader lost nothing: all values in order, or gaps after which some may come again.
+fn lost_nothing(got: &[Got], feed: &[u64]) -> bool {
+    let mut pieces = got.split(|got| matches!(got, Got::Gap(_)));
+    let piece = |piece: &[Got]| -> Vec<u64> {
+        let value = |got: &Got| match got {
+            Got::Value(value) => *value,
+            Got::Gap(_) => unreachable!("split there"),
+        };
+        piece.iter().map(value).collect()
+    };
+    let first = pieces.next().map(piece).unwrap_or_default();
+    let Some(mut rest) = feed.strip_prefix(&first[..]) else { return false };
+    for later in pieces.map(piece) {
+        // It goes on at or before where it left off: the last piece reaches the feed's end.
+        let from = feed.len() - rest.len();
+        let begins = (0..=from).rev().find(|at| feed[*at..].starts_with(&later));
+        let Some(at) = begins else { return false };
+        rest = &feed[at + later.len()..];
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_numbered_feed_is_handed_over_without_loss_repeat_or_gap(
+        steps in proptest::collection::vec(step(), 0..40),
+    ) {
+        let (got, feed, source) = play(&steps, u64::MAX, 0);
+        prop_assert_eq!(source, NEW);
+        // The lag of this reader, which is read at once, is none: the ring is small but never full.
+        let values = values(0..feed.len() as u64);
+        prop_assert_eq!(got, values);
+    }
+
+    #[test]
+    fn legitimate_repeats_are_neither_lost_nor_repeated(
+        steps in proptest::collection::vec(step(), 0..40),
+        kinds in prop_oneof![Just(4_u64), Just(10), Just(100)],
+        seed: u64,
+    ) {
+        let (got, feed, _) = play(&steps, kinds, seed);
+        prop_assert!(lost_nothing(&got, &feed), "{got:?} {feed:?}");
+    }
+
+    #[test]
+    fn whatever_a_source_repeats_nothing_is_lost(
+        steps in proptest::collection::vec(step(), 0..40),
+        kinds in 1..4_u64,
+        seed: u64,
+    ) {
+        let (got, feed, _) = play(&steps, kinds, seed);
+        prop_assert!(lost_nothing(&got, &feed), "{got:?} {feed:?}");
+    }
+}
