@@ -80,11 +80,11 @@ impl fmt::Display for Status {
                 if let Some(position) = position {
                     write!(f, ", as number {position} at the host")?;
                 }
-                if let Some(until) = until {
-                    let wait = until.saturating_duration_since(Instant::now());
-                    write!(f, ", not within {wait:.1?}")?;
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                match left.filter(|left| !left.is_zero()) {
+                    Some(left) => write!(f, ", not within {left:.1?}"),
+                    None => Ok(()),
                 }
-                Ok(())
             }
         }
     }

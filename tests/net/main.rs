@@ -5,6 +5,8 @@
 mod doctor;
 mod duplicates;
 mod exchange;
+#[cfg(target_os = "linux")]
+mod exhausted;
 mod faults;
 mod hostile_names;
 mod order_book;
