@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::scripted::{Script, ScriptedStream};
 use super::stream::Stream;
-use super::tungstenite::{Tungstenite, TungsteniteSocket, handshake};
+use super::tungstenite::{Opening, Tungstenite, TungsteniteSocket};
 use super::{Transport, TransportError, certificate};
 use crate::protocol::{DisconnectReason, Request, Response};
 
@@ -47,6 +47,6 @@ impl Transport for Scripts {
         if let Some(proxy) = self.tungstenite.proxy_for(request.url())? {
             proxy.open_scripted(&mut stream, request.url()).await?;
         }
-        self.tungstenite.upgrade(handshake(request)?, stream).await
+        self.tungstenite.upgrade(&Opening::of(request)?, stream).await
     }
 }
