@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 
 use super::super::TransportError;
+use super::super::exhausted::is_exhausted;
 use super::Proxy;
 use super::environment::Unusable;
 use crate::protocol::{DisconnectReason, ProxyFault, Response};
@@ -82,8 +83,12 @@ pub(super) fn refused(proxy: &Proxy, refusal: Refusal) -> TransportError {
     }
 }
 
-/// There is no connection to the proxy, or it ended.
+/// There is no connection to the proxy, or it ended. What this process has run out of is not laid to
+/// the proxy: whoever dials waits for it.
 pub(super) fn unreachable(proxy: &Proxy, e: TransportError) -> TransportError {
+    if is_exhausted(&e) {
+        return e;
+    }
     let fault = match e.reason() {
         DisconnectReason::Certificate => ProxyFault::Certificate,
         _ => ProxyFault::Unreachable,
@@ -151,4 +156,41 @@ fn reply(code: u8) -> String {
         _ => "unknown",
     };
     format!("with SOCKS5's code {code}, {means}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_names_the_proxy_and_none_its_words_or_ours() {
+        let mut proxy = Proxy::new("http://canary:canary@proxy.example:3128").unwrap();
+        proxy.variable = Some("HTTPS_PROXY");
+        let response = || Response::new(502, http::HeaderMap::new());
+        for refusal in [
+            Refusal::Credentials(None),
+            Refusal::Io(io::ErrorKind::ConnectionRefused.into()),
+            Refusal::Reply(2),
+            Refusal::Status(response()),
+            Refusal::Violation("an answer that is no HTTP"),
+        ] {
+            let e = refused(&proxy, refusal);
+            let shown = format!("{e} {e:?} {}", e.in_full());
+            assert!(e.to_string().contains("http://proxy.example:3128 (of HTTPS_PROXY)"), "{e}");
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        assert_eq!(refused(&proxy, Refusal::Status(response())).response().unwrap().status(), 502);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_process_has_run_out_of_is_not_the_proxys() {
+        let proxy = Proxy::new("http://proxy").unwrap();
+        let emfile = || TransportError::from(io::Error::from_raw_os_error(24));
+        let e = unreachable(&proxy, emfile());
+        assert!(is_exhausted(&e) && matches!(e.reason(), DisconnectReason::Io(_)), "{e}");
+        let refused = TransportError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        let e = unreachable(&proxy, refused);
+        assert_eq!(*e.reason(), DisconnectReason::Proxy(ProxyFault::Unreachable));
+    }
 }
