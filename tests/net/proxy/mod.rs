@@ -4,7 +4,7 @@ mod mock;
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 use wsmux::doctor::{DoctorOptions, Finding, Outcome, StepKind};
 use wsmux::protocol::Direct;
@@ -204,10 +204,10 @@ async fn a_proxy_that_hangs_or_drips_is_left_at_the_connect_timeout() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_no_reason_to_go_past_it() {
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
+    // Bound and not listening: it refuses, and nobody else is given the port.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = held.local_addr().unwrap().to_string();
     for address in [&*gone, "no-proxy.invalid:3128"] {
         let server = MockServer::start().await.unwrap();
         let proxy = Proxy::new(&format!("http://u:canary@{address}")).unwrap();
