@@ -58,7 +58,7 @@
 //! than their messages came. A reader passes over arrays that begin with a number above 7, and over
 //! elements that it does not know at the end of an array.
 //!
-//! A message costs 23 to 30 bytes beside its payload, 16 of them for the framing. Files compress well;
+//! A message costs 20 to 30 bytes beside its payload, 16 of them for the framing. Files compress well;
 //! that is left to tools such as `zstd`, which need not be trusted to find a torn end.
 //!
 //! # After a crash

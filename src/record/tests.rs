@@ -465,3 +465,20 @@ fn no_time_is_so_late_that_it_cannot_be_held() {
     assert_eq!(recording.messages(), 10);
     assert!(recording.length() <= Duration::from_secs(1000 * 365 * 24 * 3600));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_end_tells_is_all_that_was_written() {
+    for _ in 0..100 {
+        let (manager, mut server) = manager(1024);
+        let disk = Disk::new(usize::MAX);
+        let recorder = recorder(&disk, 1 << 20).await;
+        recorder.record(manager.subscribe::<Message>("a").unwrap()).unwrap();
+        let peer = server.accept().await;
+        peer.send_all((0..500).map(|n| n.to_string()));
+        peer.close(4500, "over");
+        recorder.ended().await.unwrap();
+        let recorded = recorder.finish().await.unwrap();
+        assert_eq!((recorded.messages(), recorded.missed()), (500, 0));
+        assert_eq!(recorded.bytes(), disk.bytes().len() as u64);
+    }
+}

@@ -80,8 +80,13 @@ impl Sink {
         Ok(this)
     }
 
-    /// Does `jobs`, and has all survive the machine if it is time to. Blocks.
-    pub(super) fn run(&mut self, jobs: Vec<Job>, sync: bool) -> io::Result<()> {
+    /// Does `jobs`, and has all survive the machine if it is time to. Returns who waits for that.
+    /// Blocks.
+    pub(super) fn run(
+        &mut self,
+        jobs: Vec<Job>,
+        sync: bool,
+    ) -> io::Result<Vec<oneshot::Sender<()>>> {
         let mut waiting = Vec::new();
         let mut rooms = Vec::new();
         for job in jobs {
@@ -106,10 +111,7 @@ impl Sink {
         if sync || !waiting.is_empty() {
             self.sync()?;
         }
-        for done in waiting {
-            let _ = done.send(()); // Who has gone does not want to know.
-        }
-        Ok(())
+        Ok(waiting)
     }
 
     fn item(&mut self, id: u64, at: Instant, what: What) -> io::Result<()> {
@@ -200,11 +202,14 @@ pub(super) async fn run(
         });
         let result;
         (sink, result) = done.await.map_err(io::Error::other)?;
-        result?;
+        let waiting = result?;
         if sync {
             synced = Instant::now();
         }
-        told(sink.written);
+        told(sink.written); // Before anybody who waits for it looks.
+        for done in waiting {
+            let _ = done.send(()); // Who has gone does not want to know.
+        }
     }
     spawn_blocking(move || sink.sync()).await.map_err(io::Error::other)?
 }
