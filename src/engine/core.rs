@@ -181,10 +181,14 @@ impl Core {
 
     /// Moves all open sockets to fresh credentials.
     pub(crate) fn rotate_credentials(&self) {
-        if let Some(tokens) = &self.tokens {
-            tokens.give_up_all();
+        match &self.tokens {
+            Some(tokens) => {
+                tokens.give_up_all();
+                self.decide(Registry::call_all);
+            }
+            // Whatever they are, only the protocol knows.
+            None => self.rotate_all(),
         }
-        self.decide(Registry::call_all);
     }
 
     pub(super) fn may_dial(&self, id: ConnectionId) -> bool {
@@ -208,8 +212,7 @@ impl Core {
     }
 
     /// The same for all connections.
-    #[expect(dead_code, reason = "for credentials that change")]
-    pub(crate) fn rotate_all(&self) {
+    fn rotate_all(&self) {
         let mut from = Some(0);
         while let Some(place) = from {
             from = self.decide(|registry| registry.ask_all_to_rotate(place, PIECE));

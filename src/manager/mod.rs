@@ -206,10 +206,13 @@ impl WsManager {
         Instant::now().checked_sub(idle_for).map_or(0, |since| self.core.sweep_idle(since))
     }
 
-    /// Gives up the tokens that were handed out so far: each open socket gets a fresh one, as far as
-    /// its protocol can use one on an open socket, and each dial from now on asks for one.
+    /// Gives up the tokens that were handed out so far, and moves all open sockets to a fresh one: in
+    /// place where the protocol can ([`Session::rotate`](crate::protocol::Session::rotate)), else
+    /// another socket takes over, as in [`reconnect`](Self::reconnect). Without
+    /// [`Credentials`](crate::Credentials) that is what all of them do: the protocol has its own.
     ///
-    /// Returns at once. While the provider fails, sockets go on as they are, and it is asked again.
+    /// Returns at once. While the provider fails, or the fresh token is refused, sockets go on as they
+    /// are, and it is tried again.
     pub fn rotate_credentials(&self) {
         self.core.rotate_credentials();
     }

@@ -18,7 +18,8 @@ use wsmux::test_util::memory::{self, MemoryServer, Peer};
 use wsmux::transport::Frame;
 use wsmux::{
     CloseReason, Config, Credentials, CredentialsError, DisconnectReason, Event, InvalidName,
-    Limiter, Message, NoToken, RetryPolicy, Status, StreamName, Token, TokenReason, WsManager,
+    Limiter, Message, NoToken, RetryPolicy, Status, StreamName, Subscription, Token, TokenReason,
+    WsManager,
 };
 
 use crate::{DAY, MINUTE, MS, SECOND, config, end, message, settle};
@@ -708,4 +709,74 @@ async fn without_a_provider_a_refusal_is_the_end_at_once() {
     let mut stream = manager.subscribe::<Message>("a").unwrap();
     server.answer(401, HeaderMap::new()).await;
     assert!(matches!(end(&mut stream).await, CloseReason::Unauthorized(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_moves_a_socket_that_takes_no_token_without_loss_repeat_or_gap() {
+    let provider = Provider::living(DAY);
+    let (manager, mut server) = manager(&provider);
+    let mut stream = manager.subscribe::<Message>("a").unwrap();
+    let (mut old, token) = accept(&mut server).await;
+    assert_eq!(token, "t1");
+    for n in 2..6 {
+        manager.rotate_credentials();
+        let (new, token) = accept(&mut server).await;
+        assert_eq!(token, format!("t{n}"));
+        settle().await;
+        moved(&mut stream, old, &new, n * 100).await;
+        old = new;
+    }
+    assert_eq!(stream.info().unwrap().gaps, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expires_moves_the_socket_before_it_does() {
+    let provider = Provider::living(15 * MINUTE);
+    let (manager, mut server) = manager(&provider);
+    let mut stream = manager.subscribe::<Message>("a").unwrap();
+    let (old, _) = accept(&mut server).await;
+    let start = Instant::now();
+    let (new, token) = accept(&mut server).await;
+    assert_eq!(token, "t2");
+    assert!(start.elapsed() <= 14 * MINUTE + SECOND, "{:?}", start.elapsed());
+    settle().await;
+    moved(&mut stream, old, &new, 0).await;
+}
+
+/// Has both sockets bring the same, each in its time, and sees the stream move without a word.
+async fn moved(stream: &mut Subscription<Message>, mut old: Peer, new: &Peer, first: usize) {
+    let numbers = |from: usize, to: usize| (first + from..first + to).map(|n| n.to_string());
+    old.send_all(numbers(0, 50));
+    new.send_all(numbers(10, 60));
+    for expected in numbers(0, 60) {
+        assert_eq!(message(stream).await, expected);
+    }
+    settle().await;
+    old.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_that_is_refused_leaves_the_old_socket_in_its_place() {
+    let provider = Provider::living(DAY);
+    let (manager, mut server) = manager(&provider);
+    let mut stream = manager.subscribe::<Message>("a").unwrap();
+    let (old, _) = accept(&mut server).await;
+    settle().await;
+    manager.rotate_credentials();
+    assert_eq!(refuse(&mut server).await, "t2");
+    assert_eq!(refuse(&mut server).await, "t3");
+    settle().await;
+    old.send("1");
+    assert_eq!(message(&mut stream).await, "1");
+    assert_eq!(stream.info().unwrap().gaps, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_provider_a_rotation_moves_all_sockets() {
+    let (manager, mut server) = crate::manager();
+    let _streams = ["a", "b"].map(|name| manager.subscribe::<Message>(name).unwrap());
+    let _peers = [server.accept().await, server.accept().await];
+    settle().await;
+    manager.rotate_credentials();
+    let _others = [server.accept().await, server.accept().await];
 }

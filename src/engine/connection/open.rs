@@ -339,7 +339,11 @@ impl Open {
             self.mask.add_token(token);
         }
         let mut rotation = Rotation::Reconnect;
-        self.speak(of, |session, cx| rotation = session.rotate(cx))
+        self.speak(of, |session, cx| rotation = session.rotate(cx))?;
+        if rotation == Rotation::Reconnect {
+            self.replacement.begin(of, self.now);
+        }
+        Ok(())
     }
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
