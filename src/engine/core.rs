@@ -12,7 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle as Runtime;
@@ -55,6 +55,8 @@ pub(crate) struct Core {
     /// Where the latest connection was started.
     runs_on: Mutex<Option<Runtime>>,
     pub(crate) seed: u64,
+    /// Sleeps of the machine that any connection has noticed.
+    pub(super) sleeps: Arc<AtomicU64>,
     streams: HashMap<StreamName, StreamConfig>,
     pub(super) sweeper: Arc<Signal>,
     pub(super) sweeping: Arc<AtomicBool>,
@@ -94,6 +96,7 @@ impl Core {
             runtime,
             runs_on: Mutex::default(),
             seed,
+            sleeps: Arc::default(),
             streams,
             sweeper: Arc::default(),
             sweeping: Arc::default(),
@@ -188,6 +191,14 @@ impl Core {
             }
             // Whatever they are, only the protocol knows.
             None => self.rotate_all(),
+        }
+    }
+
+    /// Has every connection take a turn: one of them has noticed something that concerns all.
+    pub(super) fn rouse(&self) {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = self.decide(|registry| registry.rouse(place, PIECE));
         }
     }
 

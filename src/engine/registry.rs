@@ -432,6 +432,16 @@ impl Registry {
         Some(end).filter(|end| *end < self.topics.capacity())
     }
 
+    /// Signals the connections of the topics among the next `some` places from `place` on. Returns the
+    /// place to go on from.
+    pub(crate) fn rouse(&mut self, place: usize, some: usize) -> Option<usize> {
+        let end = (place + some).min(self.topics.capacity());
+        let entries = (place..end).filter_map(|key| self.topics.get(key));
+        let handles = entries.filter_map(|entry| self.connections.get(&entry.connection));
+        self.leftovers.signals.extend(handles.map(|handle| Arc::clone(&handle.signal)));
+        Some(end).filter(|end| *end < self.topics.capacity())
+    }
+
     /// The tasks that still run.
     pub(crate) fn tasks(&mut self) -> Vec<AbortHandle> {
         self.tasks.values().flatten().cloned().collect()

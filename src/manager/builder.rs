@@ -161,7 +161,8 @@ impl WsManagerBuilder {
         self
     }
 
-    /// Sets the wall clock, which is asked for dates only. Default: [`SystemTime::now`].
+    /// Sets the wall clock. It is asked for dates, and compared with the monotonic clock to notice that
+    /// the machine slept. Default: [`SystemTime::now`].
     pub fn wall_clock(mut self, now: fn() -> SystemTime) -> Self {
         self.wall = now;
         self

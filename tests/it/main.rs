@@ -26,6 +26,7 @@ mod record;
 mod resync;
 mod sending;
 mod status;
+mod suspend;
 mod switch;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod proxy;
 mod secrets;
 mod sending;
 mod sockets;
+mod suspend;
 mod tls;
 mod tokens;
 

@@ -1,5 +1,6 @@
 //! What a connection keeps over all its sockets, and each of them works with.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -23,6 +24,8 @@ pub(super) struct Context {
     pub(super) overruled: Option<Verdict>,
     pub(super) protocol: Arc<dyn Protocol>,
     pub(super) random: SmallRng,
+    /// Sleeps of the machine that any connection has noticed.
+    pub(super) sleeps: Arc<AtomicU64>,
     /// Starts the task of another connection.
     pub(super) spawn: fn(&Arc<Core>, &Runtime, Link),
     pub(super) wall: fn() -> SystemTime,

@@ -496,6 +496,7 @@ impl Members {
         self.unlist(key);
         self.review_at(key, None);
         let member = self.members.remove(key);
+        member.topic.outgoing.leave(&self.post);
         self.by_name.remove(&member.topic.name);
         self.touched.retain(|touched| *touched != key);
         member.topic
@@ -503,6 +504,9 @@ impl Members {
 
     fn move_to(&mut self, key: usize, stage: Stage) {
         self.unlist(key);
+        if !matches!(stage, Stage::Joined { .. }) {
+            self.members[key].topic.outgoing.leave(&self.post); // Only what is joined is written to.
+        }
         self.members[key].stage = stage;
         match stage {
             Stage::Joined { data_due } => {
@@ -517,11 +521,10 @@ impl Members {
         }
     }
 
-    /// Takes a member out of the set that its stage is in. Only what is joined is written to.
+    /// Takes a member out of the set that its stage is in.
     fn unlist(&mut self, key: usize) {
         match self.members[key].stage {
             Stage::Joined { data_due } => {
-                self.members[key].topic.outgoing.leave(&self.post);
                 if let Some(due) = data_due {
                     self.data_due.remove(&(due, key));
                 }

@@ -20,10 +20,12 @@ mod mask;
 mod members;
 mod open;
 mod outbox;
+mod pulse;
 mod renewal;
 pub(crate) mod task;
 mod trust;
 mod turn;
+mod vigil;
 mod write;
 
 use std::future::poll_fn;

@@ -18,7 +18,9 @@ use super::desk::{Desk, Said};
 use super::handover::{self, Replacement};
 use super::mask::Mask;
 use super::outbox::Outbox;
+use super::pulse::{Beat, Pulse};
 use super::renewal::Renewal;
+use super::vigil::Doubt;
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::tokens::{Issued, Tokens};
@@ -35,15 +37,13 @@ pub(super) struct Open {
     frames: Frames,
     /// Whether the session knows that the socket is open.
     greeted: bool,
-    heard_at: Instant,
     /// The time, as of this turn or of what was read in it.
     pub(super) now: Instant,
     opened_at: Instant,
     pub(super) outbox: Outbox,
-    /// When a ping was sent that nothing has followed.
-    pinged_at: Option<Instant>,
     /// Hides what was sent to the server in what it says.
     mask: Mask,
+    pulse: Pulse,
     ready: bool,
     renewal: Renewal,
     request: Request,
@@ -86,12 +86,11 @@ impl Open {
             attempt,
             frames: Frames::with_budget(1, 1),
             greeted: false,
-            heard_at: now,
             now,
             opened_at: now,
             outbox: Outbox::default(),
-            pinged_at: None,
             mask,
+            pulse: Pulse::new(now, (of.wall)(), Arc::clone(&of.sleeps)),
             ready: false,
             renewal: Renewal::new(used, &mut of.random),
             request: request.clone(),
@@ -133,7 +132,7 @@ impl Open {
     }
 
     pub(super) fn heard_at(&self) -> Instant {
-        self.heard_at
+        self.pulse.heard_at()
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -234,8 +233,7 @@ impl Open {
             return Ok(());
         }
         self.now = Instant::now();
-        self.heard_at = self.now;
-        self.pinged_at = None;
+        self.pulse.heard(self.now);
         for frame in frames.drain() {
             match frame {
                 Frame::Close(close) => {
@@ -348,13 +346,7 @@ impl Open {
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
         let now = self.now;
-        if self.heartbeat_due(of) <= now {
-            if self.pinged_at.is_some() {
-                return Err(dead(DisconnectReason::HeartbeatTimeout));
-            }
-            self.pinged_at = Some(now);
-            self.outbox.push_first(Frame::Ping(Bytes::new()));
-        }
+        self.check_pulse(of)?;
         if !self.ready && self.opened_at + of.config.join_timeout <= now {
             return Err(silent(DisconnectReason::JoinTimeout));
         }
@@ -381,12 +373,21 @@ impl Open {
         Ok(())
     }
 
-    fn heartbeat_due(&self, of: &Context) -> Instant {
-        let heartbeat = of.config.heartbeat;
-        match self.pinged_at {
-            Some(pinged_at) => pinged_at + heartbeat.timeout,
-            None => self.heard_at + heartbeat.interval,
+    fn check_pulse(&mut self, of: &Context) -> Poised {
+        match self.pulse.check(self.now, of.wall, self.armed, &of.config.heartbeat) {
+            Beat::Dead => return Err(dead(DisconnectReason::HeartbeatTimeout)),
+            Beat::Nothing => return Ok(()),
+            Beat::Ping => {}
+            Beat::Probe(doubt) => {
+                let Link { id, lane, .. } = &of.link;
+                tracing::info!(connection = %id, ?lane, "is the peer still there? {doubt}");
+                if doubt == Doubt::Slept {
+                    of.core.upgrade().iter().for_each(|core| core.rouse());
+                }
+            }
         }
+        self.outbox.push_first(Frame::Ping(Bytes::new()));
+        Ok(())
     }
 
     /// Arms the timer for the next deadline. It is not moved to a later one: most deadlines move on
@@ -399,7 +400,8 @@ impl Open {
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
         let members_due = of.members.next_due(self.ready);
         let others = [ready_due, write_due, tick_due, members_due, renewal_due, replace_due];
-        let due = others.into_iter().flatten().fold(self.heartbeat_due(of), Instant::min);
+        let pulse_due = self.pulse.next_check(self.now, &of.config.heartbeat);
+        let due = others.into_iter().flatten().fold(pulse_due, Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;
             self.timer.as_mut().reset(due);

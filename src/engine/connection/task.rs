@@ -53,6 +53,7 @@ impl Connection {
                 overruled: None,
                 protocol: Arc::clone(&core.protocol),
                 random: SmallRng::seed_from_u64(!seed),
+                sleeps: Arc::clone(&core.sleeps),
                 spawn,
                 wall: core.wall,
             },

@@ -324,6 +324,21 @@ async fn a_message_waits_for_its_own_name_and_not_for_others_on_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_whose_silence_is_watched_is_written_to_all_the_same() {
+    let (manager, mut server) =
+        manager_of(Direct::new("ws://test/{name}").unwrap(), config().data_timeout(Some(MINUTE)));
+    let _stream = manager.subscribe::<Message>("x").unwrap();
+    let mut peer = server.accept().await;
+    for _ in 0..5 {
+        time::sleep(MINUTE / 2).await;
+        peer.send("not silent");
+        settle().await;
+        assert_eq!(manager.send("x", "1").await, Ok(()));
+        assert_eq!(heard(&mut peer), ["1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaves_and_joins_go_first_and_one_message_with_each_of_their_bursts() {
     let protocol = Lines { batch: Some(1), ..Lines::default() };
     let (manager, mut server) = manager_of(protocol, config());
