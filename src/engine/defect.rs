@@ -10,8 +10,12 @@ pub(crate) enum Defect {
     EndIsKept,
     /// A message whose sender has gone goes back to its place when its socket is lost.
     ForsakenIsKept,
+    /// A stream that goes over to another socket tells of a gap, known or not.
+    GapAtEveryHandover,
     /// A join after a break tells nobody of it.
     GapIsNotSent,
+    /// What the next socket brings again is delivered again.
+    HandoverRepeats,
     /// All connections of a manager draw the same delays.
     JitterIsShared,
     /// What a reader lagged over takes the notices in it along.
@@ -30,6 +34,8 @@ pub(crate) enum Defect {
     ParkInTwoSteps,
     /// A stream ends without the reason.
     ReasonIsLost,
+    /// A message that equals one that was delivered is taken for it.
+    RepeatIsDropped,
     /// A reader takes its place and the message that comes before it in two steps.
     ReplayInTwoSteps,
     /// A set looks whether a member waits for its turn and asks to be woken in two steps.

@@ -432,7 +432,7 @@ impl Ring {
         let Seam { ahead, is_torn, parcel } = seam;
         (self.source, self.ahead) = (to, ahead);
         after.moved = Some(if is_torn { Moved::Torn } else { Moved::Aligned });
-        if is_torn {
+        if is_torn || seeded(Defect::GapAtEveryHandover) {
             self.tell(rotated(reason), None, settings, after);
         }
         if !parcel.is_empty() {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::config::Config;
+use crate::engine::defect::{Defect, with};
 use crate::engine::topic::{Moved, Next, Reader, Reviewed, Role, Topic};
 use crate::error::Gap;
 use crate::name::StreamName;
@@ -17,6 +19,8 @@ const NEW: ConnectionId = ConnectionId(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ALIGNED: Reviewed = Reviewed::Moved(Moved::Aligned);
 const BUFFER: usize = 4096;
+/// So many kinds of values that none comes twice.
+const NUMBERED: u64 = u64::MAX;
 
 /// A topic with a reader, and the clock.
 struct Stage {
@@ -401,7 +405,7 @@ fn play(steps: &[Step], kinds: u64, seed: u64) -> (Vec<Got>, Vec<u64>, Connectio
                     random ^= random >> 7;
                     random ^= random << 17;
                     let n = feed.len() as u64;
-                    let value = if kinds == u64::MAX { n } else { (random >> 20) % kinds };
+                    let value = if kinds == NUMBERED { n } else { (random >> 20) % kinds };
                     feed.push(value);
                     old.push_back(value);
                     new.iter_mut().for_each(|new| new.push_back(value));
@@ -450,37 +454,54 @@ fn lost_nothing(got: &[Got], feed: &[u64]) -> bool {
     true
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 0..40)
+}
 
-    #[test]
-    fn a_numbered_feed_is_handed_over_without_loss_repeat_or_gap(
-        steps in proptest::collection::vec(step(), 0..40),
-    ) {
-        let (got, feed, source) = play(&steps, u64::MAX, 0);
-        prop_assert_eq!(source, NEW);
-        // The lag of this reader, which is read at once, is none: the ring is small but never full.
-        let values = values(0..feed.len() as u64);
-        prop_assert_eq!(got, values);
-    }
-
-    #[test]
-    fn legitimate_repeats_are_neither_lost_nor_repeated(
-        steps in proptest::collection::vec(step(), 0..40),
-        kinds in prop_oneof![Just(4_u64), Just(10), Just(100)],
-        seed: u64,
-    ) {
-        let (got, feed, _) = play(&steps, kinds, seed);
+/// Whether each feed of `kinds` different values is handed over as it should be, with the mistake
+/// made.
+fn all_goes_well(kinds: u64, defect: Option<Defect>) -> bool {
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
+    let outcome = TestRunner::new(config).run(&(steps(), any::<u64>()), |(steps, seed)| {
+        let (got, feed, source) = with(defect, || play(&steps, kinds, seed));
         prop_assert!(lost_nothing(&got, &feed), "{got:?} {feed:?}");
+        if kinds == NUMBERED {
+            prop_assert_eq!(source, NEW);
+            prop_assert_eq!(got, values(0..feed.len() as u64));
+        }
+        Ok(())
+    });
+    if defect.is_none() {
+        outcome.as_ref().map_err(ToString::to_string).unwrap();
     }
+    outcome.is_ok()
+}
 
-    #[test]
-    fn whatever_a_source_repeats_nothing_is_lost(
-        steps in proptest::collection::vec(step(), 0..40),
-        kinds in 1..4_u64,
-        seed: u64,
-    ) {
-        let (got, feed, _) = play(&steps, kinds, seed);
-        prop_assert!(lost_nothing(&got, &feed), "{got:?} {feed:?}");
+#[test]
+fn a_numbered_feed_is_handed_over_without_loss_repeat_or_gap() {
+    assert!(all_goes_well(NUMBERED, None));
+}
+
+#[test]
+fn legitimate_repeats_are_neither_lost_nor_repeated() {
+    for kinds in [2, 3, 4, 10, 100] {
+        assert!(all_goes_well(kinds, None));
+    }
+}
+
+#[test]
+fn a_feed_of_one_value_loses_nothing() {
+    assert!(all_goes_well(1, None));
+}
+
+#[test]
+fn a_handover_that_makes_a_mistake_is_found_out() {
+    for (kinds, defect) in [
+        (NUMBERED, Defect::GapAtEveryHandover),
+        (NUMBERED, Defect::HandoverRepeats),
+        (10, Defect::HandoverRepeats),
+        (10, Defect::RepeatIsDropped),
+    ] {
+        assert!(!all_goes_well(kinds, Some(defect)), "{defect:?} went unnoticed");
     }
 }
