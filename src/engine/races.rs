@@ -31,7 +31,7 @@ use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::observe::Metrics;
+use crate::observe::{ConnectionId, Metrics};
 use crate::protocol::{Direct, DisconnectReason, Request, Response};
 use crate::stream::{Streams, Subscription};
 use crate::transport::{BoxSocket, DynTransport, TransportError};
@@ -307,7 +307,8 @@ fn readers_get_every_message_or_a_gap_and_then_the_end() {
     explore_with_twins(&[Defect::ParkInTwoSteps], || {
         let settings = StreamConfig { buffer: 2, ..Config::default().stream() };
         let name = StreamName::try_from("x").unwrap();
-        let topic = Arc::new(Topic::new(name, settings, Arc::new(Metrics::default())));
+        let topic =
+            Arc::new(Topic::new(name, ConnectionId(0), settings, Arc::new(Metrics::default())));
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 let mut reader = topic.read();
@@ -343,7 +344,8 @@ fn a_reader_that_joins_gets_the_latest_message_once_and_what_comes_after_it() {
     explore_with_twins(&[Defect::ReplayInTwoSteps], || {
         let settings = Config::default().replay_latest(true).stream();
         let name = StreamName::try_from("x").unwrap();
-        let topic = Arc::new(Topic::new(name, settings, Arc::new(Metrics::default())));
+        let topic =
+            Arc::new(Topic::new(name, ConnectionId(0), settings, Arc::new(Metrics::default())));
         let publishing = {
             let topic = Arc::clone(&topic);
             thread::spawn(move || {
