@@ -93,7 +93,7 @@ async fn a_flood_of_pings_or_pongs_burns_no_core_and_is_named() {
 }
 
 #[tokio::test]
-async fn pings_that_come_together_get_one_pong_with_the_latest_payload() {
+async fn many_pings_that_come_together_get_one_pong_with_the_latest_payload() {
     const PINGS: u16 = 900;
     let net = Net::start().await;
     let mut stream = net.subscribe();

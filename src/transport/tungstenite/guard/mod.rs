@@ -2,8 +2,8 @@
 //!
 //! - Too many fragments, pings or pongs are an error of reading ([`inbound`]); what came before them
 //!   is read before it.
-//! - Of the pongs that wait to be written, one is ([`pongs`]). While frames are being read none is
-//!   written: all pings of a batch get one.
+//! - Of many pongs that wait to be written, one is ([`pongs`]). While frames are being read none is
+//!   written: all pings of a batch wait together.
 //! - What has begun and not ended is known, for its deadline.
 
 mod heads;

@@ -1,7 +1,8 @@
-//! Pongs on their way out: of those that wait, only the latest is sent (RFC 6455 §5.5.3).
+//! Pongs on their way out: of many that wait, only the latest is sent (RFC 6455 §5.5.3).
 //!
-//! tungstenite queues one for each ping. Here each is taken out of what it writes, and waits beside:
-//! in the place of the one before, unless a part of that has left.
+//! tungstenite queues one for each ping. Here each is taken out of what it writes, and waits beside;
+//! where more than a few would wait, in the place of all before, unless a part of these has left. A
+//! few are all sent: there are servers that want each of their pings answered.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +12,24 @@ use tokio::io::AsyncWrite;
 
 use super::heads::{Head, Heads};
 
+/// How many pongs may wait. Autobahn's suite sends ten pings at once, and wants ten answers.
+const FEW: usize = 16;
+
 const PONG: u8 = 0x0a;
 
 #[derive(Debug, Default)]
 pub(super) struct Pongs {
+    /// How many came to wait since some have left.
+    count: usize,
     /// Where what was written ends.
     heads: Heads,
     /// Whether a pong was written that may not be flushed.
     is_buffered: bool,
-    /// A pong, of which a part has left.
+    /// Pongs, of which a part has left. As whole frames, as all here.
     leaving: Vec<u8>,
-    /// How much of it.
+    /// How much of them.
     left: usize,
-    /// The latest pong that waits. As a whole frame, as all here.
+    /// The pongs that wait: a few, or the latest.
     waiting: Vec<u8>,
 }
 
@@ -41,7 +47,10 @@ impl Pongs {
     ) -> Poll<io::Result<usize>> {
         if self.heads.is_between() {
             if let Some(len) = pong_of(bytes) {
-                self.waiting.clear();
+                self.count += 1;
+                if self.count > FEW {
+                    self.waiting.clear();
+                }
                 self.waiting.extend_from_slice(&bytes[..len]);
                 return Poll::Ready(Ok(len));
             }
@@ -72,11 +81,14 @@ impl Pongs {
             let rest = &self.leaving[self.left..];
             match Pin::new(&mut *stream).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.left += written,
+                Poll::Ready(Ok(written)) => {
+                    self.left += written;
+                    self.count = 0;
+                }
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Pending => {
                     if self.left == 0 {
-                        // None of it has left: a later one may still take its place.
+                        // Nothing of them has left: a later one may still take their place.
                         self.waiting = std::mem::take(&mut self.leaving);
                     }
                     return Poll::Pending;
@@ -150,7 +162,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_pongs_the_latest_is_sent_and_no_other_frame_is_touched() {
+    async fn a_few_pongs_are_all_sent_and_of_many_the_latest() {
+        for (count, expected) in [(FEW, 0..FEW), (FEW + 1, FEW..FEW + 1), (100, 99..100)] {
+            let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut pongs = Pongs::default();
+            let numbered = |n: usize| pong(&[u8::try_from(n).unwrap()]);
+            let all: Vec<u8> = (0..count).flat_map(numbered).collect();
+            assert_eq!(write(&mut pongs, &mut ours, &all), 0);
+            poll_fn(|cx| pongs.poll_send(&mut ours, cx)).await.unwrap();
+            drop(ours);
+            let mut sent = Vec::new();
+            theirs.read_to_end(&mut sent).await.unwrap();
+            assert_eq!(sent, expected.flat_map(numbered).collect::<Vec<_>>(), "of {count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_other_frame_is_touched() {
         let (mut ours, mut theirs) = tokio::io::duplex(1 << 20);
         let mut pongs = Pongs::default();
         // A payload that looks like a pong is none.
@@ -170,11 +198,11 @@ mod tests {
         drop(ours);
         let mut sent = Vec::new();
         theirs.read_to_end(&mut sent).await.unwrap();
-        assert_eq!(sent, [pong(b"2"), data, pong(b"3"), more, pong(b"5")].concat());
+        assert_eq!(sent, all.concat());
     }
 
     #[tokio::test]
-    async fn while_the_peer_reads_nothing_one_pong_waits_and_one_is_on_its_way_at_most() {
+    async fn while_the_peer_reads_nothing_pongs_do_not_pile_up() {
         let (mut ours, mut theirs) = tokio::io::duplex(10);
         let mut pongs = Pongs::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());
