@@ -59,7 +59,7 @@ impl Ends {
         // A state that passed unseen: only what was open is lost by a close frame.
         let lost = matches!(
             &reason,
-            CloseReason::RetriesExhausted { last, .. }
+            CloseReason::Fatal(last) | CloseReason::RetriesExhausted { last, .. }
                 if matches!(last.reason(), DisconnectReason::Closed { .. } | DisconnectReason::Ended)
         );
         let stream = &mut self.streams[stream];
