@@ -37,6 +37,8 @@ pub mod docs {
     pub mod architecture {}
     #[doc = include_str!("../docs/defaults.md")]
     pub mod defaults {}
+    #[doc = include_str!("../docs/failures.md")]
+    pub mod failures {}
     /// Answers to what a user asks, in the order in which the questions come.
     pub mod guide {
         #[doc = include_str!("../docs/guide/first_bot.md")]

@@ -6,6 +6,7 @@ mod callbacks;
 mod compose;
 mod credentials;
 mod ext;
+mod failures;
 mod fallback;
 mod first_hour;
 mod handover;
