@@ -19,7 +19,7 @@ use super::invariants;
 use super::network::Network;
 use super::oracle::{Item, Seat};
 use super::program::{NAMES, Op, Pace, Program};
-use super::wire::{self, Spoken};
+use super::wire::Spoken;
 use super::world::World;
 use crate::engine::limiter::Limiter;
 use crate::error::{StreamError, SubscribeError};
@@ -86,6 +86,7 @@ impl Client {
             Op::Drop { reader } => self.drop_reader(*reader),
             Op::Lease { lease, name } => return self.lease(*lease, *name),
             Op::Release { lease } => self.release(*lease),
+            Op::Rotate { name } => self.rotate(*name),
             Op::Shutdown => self.shut_down(),
             Op::Subscribe { reader, name, pace } => return self.subscribe(*reader, *name, *pace),
             Op::Sweep { idle } => {
@@ -153,6 +154,12 @@ impl Client {
         if let Some(released) = self.leases.remove(&lease) {
             drop(released);
             self.world.lock().oracle.leaves(Seat::Lease(lease));
+        }
+    }
+
+    fn rotate(&mut self, name: usize) {
+        if self.manager.as_ref().is_some_and(|manager| manager.reconnect(NAMES[name])) {
+            self.world.lock().rotates(name);
         }
     }
 
@@ -279,7 +286,7 @@ impl Reader {
             return Ok(());
         }
         for _ in 0..most {
-            let item = self.item();
+            let item = self.item(world);
             let mut state = world.lock();
             let is_last = matches!(item, Item::Nothing | Item::End);
             if !is_last {
@@ -296,13 +303,13 @@ impl Reader {
         Ok(())
     }
 
-    fn item(&mut self) -> Item {
+    fn item(&mut self, world: &World) -> Item {
         let waker = Waker::from(Arc::clone(&self.woken));
         match self.stream.poll_next_unpin(&mut Context::from_waker(&waker)) {
             Poll::Pending => Item::Nothing,
             Poll::Ready(None) => Item::End,
             Poll::Ready(Some(Ok(message))) => {
-                Item::Message { bytes: message.len(), number: wire::numbered(&message) }
+                Item::Message { bytes: message.len(), number: world.lock().number_of(&message) }
             }
             Poll::Ready(Some(Err(StreamError::Gap(gap)))) => Item::Gap(gap),
             Poll::Ready(Some(Err(StreamError::Closed(reason)))) => Item::Closed(reason),
@@ -319,5 +326,6 @@ pub(super) fn patience(program: &Program) -> Duration {
     let waits = config.retry.max_delay + config.close_timeout + Duration::from_secs(12);
     let data = config.data_timeout.unwrap_or_default();
     let period = program.periods.iter().max().copied().unwrap_or_default();
-    2 * (heartbeat + once + waits + data + period + program.latency)
+    let handover = if program.rotates { config.handover_timeout * 2 } else { Duration::ZERO };
+    2 * (heartbeat + handover + once + waits + data + period + program.latency)
 }

@@ -66,6 +66,10 @@ fn is_there(state: &mut State, infos: &[StreamInfo], swept_at: Option<Instant>) 
     let gone: Vec<_> = state.oracle.current.keys().copied().filter(|name| !listed(*name)).collect();
     for name in gone {
         let topic = &state.oracle.topics[state.oracle.current[&name]];
+        if state.oracle.may_have_ended(name) {
+            state.oracle.swept(name);
+            continue;
+        }
         let Some(since) = topic.idle_since else {
             return Err(format!("{name} is gone, and somebody wants it"));
         };

@@ -12,7 +12,7 @@ use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::{self, Instant, Sleep};
 
 use super::oracle::Cause;
-use super::program::{Answer, Loss};
+use super::program::{Answer, Loss, NAMES};
 use super::server::{Event, Parcel, Sock};
 use super::wire;
 use super::world::{SockId, State, World};
@@ -33,6 +33,7 @@ impl Transport for Network {
             state.note(|| format!("client: attempt {attempt} at {lane}"));
             let one_each = state.one_socket_each(&lane);
             state.check(one_each);
+            let names = if state.program.rotates { state.names_of(&lane) } else { names };
             let dialled = state.oracle.dialled(task, attempt, &names);
             state.check(dialled);
             state.answer()
@@ -201,11 +202,22 @@ impl Drop for NetSocket {
 }
 
 impl State {
+    fn names_of(&self, lane: &str) -> Vec<usize> {
+        let wire = self.program.wire;
+        (0..NAMES.len()).filter(|name| wire::lane(wire, NAMES[*name]) == lane).collect()
+    }
+
     /// A lane has at most one socket, dials included; one that the client drops is none.
-    fn one_socket_each(&self, lane: &str) -> Result<(), String> {
+    /// While names move there is one more, and older ones may still be closing.
+    fn one_socket_each(&mut self, lane: &str) -> Result<(), String> {
+        let is_moving = self.program.rotates
+            && (self.program.config.max_age.is_some() || self.server.moving.contains(lane));
+        let names = self.names_of(lane).into_iter().filter(|_| is_moving);
+        names.for_each(|name| self.oracle.moves(name));
         let dials = self.oracle.in_flight.iter().filter(|other| *other == lane).count();
-        let open = self.socks.values().filter(|sock| sock.lane == lane).count();
-        if dials + open > 1 {
+        let counts = |sock: &&Sock| sock.lane == lane && !(is_moving && sock.lost);
+        let open = self.socks.values().filter(counts).count();
+        if dials + open > 1 + usize::from(is_moving) {
             return Err(format!("lane {lane} has {open} sockets and {dials} dials at once"));
         }
         Ok(())
@@ -217,6 +229,7 @@ impl State {
         let direct = super::world::number(lane);
         let sock = Sock {
             asked: direct.map(|name| (name, 0)).into_iter().collect(),
+            begun: [].into(),
             closed: false,
             connection: self.oracle.connection_of(dialer),
             dialer,
@@ -270,8 +283,8 @@ impl State {
                 let text = message.as_text()?;
                 let only = sock.joins.keys().next().copied().filter(|_| sock.lane.len() > 1);
                 match only {
-                    Some(name) => self.brings(id, name, wire::numbered(message)?, text.len()),
-                    None => self.says(id, wire::read(text)?, text.len()),
+                    Some(name) => self.brings(id, name, self.number_of(message)?, text.len()),
+                    None => self.says(id, wire::read(text)?, wire::payload(message).len()),
                 }
             }
             Frame::Pong(_) => {}
@@ -281,10 +294,12 @@ impl State {
 
     fn brings(&mut self, id: SockId, name: usize, number: u64, bytes: usize) {
         self.note(|| format!("sock {id} brings {name}:{number}"));
-        let Some(sock) = self.socks.get(&id).filter(|sock| sock.joined.contains_key(&name)) else {
+        let is_joined = |sock: &&mut Sock| sock.joined.contains_key(&name);
+        let Some(sock) = self.socks.get_mut(&id).filter(is_joined) else {
             return; // Data before the confirmation is nobody's.
         };
-        self.oracle.delivered(name, id, sock.connection, number, bytes);
+        let is_first = sock.begun.insert(name);
+        self.oracle.delivered(name, id, sock.connection, number, bytes, is_first);
     }
 
     fn says(&mut self, id: SockId, said: wire::Said, bytes: usize) {
@@ -300,6 +315,7 @@ impl State {
                     return; // Said twice.
                 }
                 sock.joined.insert(name, now);
+                sock.begun.remove(&name);
                 sock.joined_at.get_or_insert(now);
                 let connection = sock.connection;
                 self.note(|| format!("sock {id} confirms {name}"));

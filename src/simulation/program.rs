@@ -32,6 +32,10 @@ pub(super) struct Program {
     pub(super) latency: Duration,
     /// Each name's messages come so far apart.
     pub(super) periods: [Duration; NAMES.len()],
+    /// Whether messages are values that come again, and do not tell which they are.
+    pub(super) quotes: bool,
+    /// Whether sockets are replaced while they work.
+    pub(super) rotates: bool,
     pub(super) seed: u64,
     pub(super) sizes: (usize, usize),
     pub(super) steps: Vec<Step>,
@@ -51,6 +55,7 @@ pub(super) enum Op {
     Lease { lease: usize, name: usize },
     NewRuntime,
     Release { lease: usize },
+    Rotate { name: usize },
     Shutdown,
     Subscribe { reader: usize, name: usize, pace: Pace },
     Sweep { idle: Duration },
@@ -124,16 +129,21 @@ impl Program {
         let largest = *chance.of(&[12, 40, 200]);
         let steps = chance.between(8, 50);
         let mut next = Numbers::default();
-        Self {
+        let program = Self {
             config,
             eager: chance.once_in(3),
             latency: MS * *chance.of(&[0, 1, 5, 40]),
             periods,
+            quotes: false,
+            rotates: false,
             seed,
             sizes: (10, largest),
             steps: (0..steps).map(|_| chance.step(&mut next)).collect(),
             wire,
-        }
+        };
+        // Chances of its own: the programs without rotations stay what they were.
+        let mut chance = Chance(SmallRng::seed_from_u64(seed.rotate_left(32) ^ seed));
+        if chance.once_in(3) { chance.rotations(program) } else { program }
     }
 
     /// The steps of these numbers alone.
@@ -160,6 +170,11 @@ impl fmt::Display for Program {
             self.wire, self.latency,
         )?;
         writeln!(f, "{heartbeat:?}, {retry:?}")?;
+        if self.rotates {
+            let (age, timeout) = (self.config.max_age, self.config.handover_timeout);
+            let quotes = if self.quotes { "quotes, " } else { "" };
+            writeln!(f, "{quotes}max_age {age:?}, handover_timeout {timeout:?}")?;
+        }
         for Step { after, op } in &self.steps {
             writeln!(f, "  +{after:?} {op:?}")?;
         }
@@ -246,6 +261,34 @@ impl Chance {
             38 if self.once_in(2) => Op::NewRuntime,
             _ => Op::Drop { reader: self.number(next.readers) },
         }
+    }
+
+    /// Has sockets replaced here and there.
+    fn rotations(&mut self, mut program: Program) -> Program {
+        program.rotates = true;
+        program.quotes = program.wire == Wire::Direct && self.once_in(2);
+        if program.quotes {
+            // A socket that is dead, and not yet known to be, may hide a value that comes again.
+            program.steps.retain(|step| !matches!(step.op, Op::Silence { .. }));
+        }
+        let config = &mut program.config;
+        config.handover_timeout = SECOND * *self.of(&[3, 10]);
+        config.max_age = *self.of(&[None, None, Some(SECOND * 2), Some(SECOND * 60)]);
+        if !self.once_in(3) {
+            config.buffer = config.buffer.max(256);
+            config.buffer_bytes = config.buffer_bytes.max(1 << 16);
+        }
+        for _ in 0..self.between(2, 10) {
+            let name = self.number(NAMES.len());
+            let at = self.number(program.steps.len() + 1);
+            let after = MS * *self.of(&[0, 40, 500, 4000]);
+            program.steps.insert(at, Step { after, op: Op::Rotate { name } });
+            if self.once_in(2) {
+                let op = Op::Slow { name, latency: MS * self.between(0, 900) };
+                program.steps.insert(at, Step { after: Duration::ZERO, op });
+            }
+        }
+        program
     }
 
     fn pace(&mut self) -> Pace {

@@ -12,7 +12,9 @@ use crate::engine::defect::Defect;
 /// Every mistake that the simulation must notice.
 pub(super) const DEFECTS: &[Defect] = &[
     Defect::EndIsKept,
+    Defect::GapAtEveryHandover,
     Defect::GapIsNotSent,
+    Defect::HandoverRepeats,
     Defect::JitterIsShared,
     Defect::LagOverwritesNotice,
     Defect::LeaseIsLeaked,
@@ -20,6 +22,7 @@ pub(super) const DEFECTS: &[Defect] = &[
     Defect::OpenAfterShutdown,
     Defect::OpeningResetsBackoff,
     Defect::ReasonIsLost,
+    Defect::RepeatIsDropped,
     Defect::SocketOverlaps,
     Defect::StalledWriteStopsReading,
     Defect::SweeperDiesWithRuntime,

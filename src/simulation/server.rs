@@ -38,8 +38,12 @@ pub(super) struct Server {
     confirms: BTreeMap<usize, VecDeque<Confirm>>,
     /// Whether the faults are over.
     healed: bool,
+    /// Lanes for which another socket was asked for.
+    pub(super) moving: BTreeSet<String>,
     /// The number of each name's next message.
     next: [u64; NAMES.len()],
+    /// Each name's value, in a feed of quotes.
+    quotes: [u32; NAMES.len()],
     rejects: BTreeSet<usize>,
 }
 
@@ -48,6 +52,8 @@ pub(super) struct Server {
 pub(super) struct Sock {
     /// The session's latest join of each name.
     pub(super) asked: BTreeMap<usize, u64>,
+    /// Joined names that have brought something since.
+    pub(super) begun: BTreeSet<usize>,
     pub(super) closed: bool,
     /// The connection it is of, once that is known.
     pub(super) connection: Option<ConnectionId>,
@@ -139,6 +145,11 @@ impl State {
         server.healed = true;
     }
 
+    /// The client was asked for another socket of `name`.
+    pub(super) fn rotates(&mut self, name: usize) {
+        self.server.moving.insert(wire::lane(self.program.wire, NAMES[name]).to_owned());
+    }
+
     /// How the next dial is answered.
     pub(super) fn answer(&mut self) -> Answer {
         let polite = Answer::Accept(self.program.latency * 2);
@@ -173,11 +184,27 @@ impl State {
         let live = self.socks.iter().filter(|(_, sock)| !sock.lost);
         let served = live.filter_map(|(id, sock)| Some((*id, *sock.serving.get(&name)?)));
         let served: Vec<_> = served.collect();
+        if self.program.quotes {
+            self.quote(name, number, &served);
+            return !served.is_empty();
+        }
         for (sock, join) in &served {
             let text = wire::data(self.program.wire, name, *join, number, size);
             self.send(*sock, Frame::Data(text.into()));
         }
         !served.is_empty()
+    }
+
+    /// The same where messages are values that stay for a while, and come again.
+    fn quote(&mut self, name: usize, number: u64, served: &[(SockId, u64)]) {
+        if self.chance.random_range(0..3) > 0 {
+            self.server.quotes[name] = self.chance.random_range(0..12);
+        }
+        let quote = Message::text(self.server.quotes[name].to_string());
+        self.sends(&quote, number);
+        for (sock, _) in served {
+            self.send(*sock, Frame::Data(quote.clone()));
+        }
     }
 
     fn send(&mut self, sock: SockId, frame: Frame) {

@@ -131,6 +131,12 @@ pub(super) fn read(text: &str) -> Option<Said> {
     }
 }
 
+/// What a line brings, without the join that it is for: the same on each socket.
+pub(super) fn payload(message: &Message) -> Message {
+    let text = message.as_text().and_then(|text| text.split_once(':'));
+    text.map_or_else(|| message.clone(), |(_, rest)| Message::text(rest))
+}
+
 /// The number of a message, whichever protocol it came by.
 pub(super) fn numbered(message: &Message) -> Option<u64> {
     let mut parts = message.as_text()?.split(':').rev();
@@ -172,7 +178,7 @@ impl Session for Lines {
         let is_latest = |name, join| self.joins.get(&name) == Some(&join);
         match said {
             Some(Said::Data { name, join, .. }) if is_latest(name, join) => {
-                cx.data(To::Name(NAMES[name]), message.clone());
+                cx.data(To::Name(NAMES[name]), payload(message));
             }
             Some(Said::Joined { name, join }) if is_latest(name, join) => {
                 cx.joined(NAMES[name]);

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::oracle::Oracle;
 use super::program::{NAMES, Program};
 use super::server::{Event, Server, Sock};
+use super::wire;
+use crate::message::Message;
 
 #[derive(Clone)]
 pub(super) struct World(Arc<Mutex<State>>);
@@ -32,6 +34,8 @@ pub(super) struct State {
     pub(super) next_sock: SockId,
     pub(super) oracle: Oracle,
     pub(super) program: Arc<Program>,
+    /// Every message of a feed of quotes, with its number, by where it lies in memory.
+    sent: HashMap<usize, (Message, u64)>,
     pub(super) server: Server,
     pub(super) socks: BTreeMap<SockId, Sock>,
     start: Instant,
@@ -49,7 +53,8 @@ impl World {
             driver: None,
             next_event: 0,
             next_sock: 0,
-            oracle: Oracle::new(&program.config),
+            oracle: Oracle::new(&program.config, program.rotates),
+            sent: HashMap::new(),
             server: Server::default(),
             socks: BTreeMap::new(),
             start,
@@ -87,6 +92,20 @@ impl State {
         }
         self.driver = Some(driver.clone());
         self.agenda.keys().next().map(|(due, _)| *due)
+    }
+
+    /// Remembers message `number`, whose text does not tell which it is. It is kept, so that no other
+    /// comes to lie in its place.
+    pub(super) fn sends(&mut self, message: &Message, number: u64) {
+        self.sent.insert(message.as_bytes().as_ptr().addr(), (message.clone(), number));
+    }
+
+    /// The number of a message that was sent.
+    pub(super) fn number_of(&self, message: &Message) -> Option<u64> {
+        if self.program.quotes {
+            return Some(self.sent.get(&message.as_bytes().as_ptr().addr())?.1);
+        }
+        wire::numbered(message)
     }
 
     pub(super) fn break_with(&mut self, what: String) {

@@ -4,6 +4,7 @@
 //! documentation says: from 0 again after a socket that was of use for `reset_after`, and never
 //! because one opened.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub(super) struct Dialer {
     /// What the last failure asked it to wait.
     floor: Duration,
     in_a_row: (Fault, u32),
+    /// What it has dialled for; where names move, all that it could carry.
+    names: BTreeSet<usize>,
 }
 
 /// Why a dial or a socket failed, as far as the network knows.
@@ -135,14 +138,18 @@ impl Oracle {
             failures: 0,
             floor: Duration::ZERO,
             in_a_row: (Fault::None, 0),
+            names: BTreeSet::new(),
         });
         dialer.connection = dialer.connection.or(connection);
+        dialer.names.extend(names);
+        if self.rotates {
+            return self.paused(now); // Names that move have two connections, each with its count.
+        }
         if attempt != dialer.failures + 1 {
             return Err(format!("attempt {attempt} follows {} failures", dialer.failures));
         }
-        if self.paused_until.is_some_and(|until| now < until) {
-            return Err("the host is dialled while it is paused".to_owned());
-        }
+        self.paused(now)?;
+        let Some(dialer) = self.dialers.get(&task) else { return Ok(()) };
         let Some(failed_at) = dialer.failed_at else { return Ok(()) };
         let waited = now - failed_at;
         let least = dialer.floor.max(self.retry.min_delay);
@@ -154,6 +161,11 @@ impl Oracle {
             return self.redialled(failed_at, waited);
         }
         Ok(())
+    }
+
+    fn paused(&self, now: Instant) -> Result<(), String> {
+        let is_paused = self.paused_until.is_some_and(|until| now < until);
+        if is_paused { Err("the host is dialled while it is paused".to_owned()) } else { Ok(()) }
     }
 
     /// Connections that failed at one moment must not all come back at one.
@@ -173,6 +185,9 @@ impl Oracle {
         cause: &Cause,
         joined_for: Option<Duration>,
     ) {
+        if self.rotates {
+            return self.may_fail(task, cause);
+        }
         let Some(connection) = self.connection_of(task) else { return };
         let is_wanted = self.current.values().any(|key| self.topics[*key].connection == connection);
         let Some(dialer) = self.dialers.get_mut(&task).filter(|_| is_wanted) else { return };
@@ -202,6 +217,24 @@ impl Oracle {
                     self.connection_ends(connection, End::Exhausted(failures));
                 }
             }
+        }
+    }
+
+    /// The same where names move: what the failure may mean for them, counted or not.
+    fn may_fail(&mut self, task: tokio::task::Id, cause: &Cause) {
+        let Some(dialer) = self.dialers.get(&task) else { return };
+        let mut ends = vec![End::Exhausted(0)];
+        ends.extend((cause.fault() != Fault::None).then_some(End::Fatal));
+        match cause.verdict(false, self.retry.max_delay) {
+            Verdict::End(end) => ends.push(end),
+            Verdict::Retry { floor, whole_host: true } => {
+                self.paused_until = self.paused_until.max(Some(Instant::now() + floor));
+            }
+            Verdict::Retry { .. } => {}
+        }
+        for name in &dialer.names {
+            let course = self.courses.entry(*name).or_default();
+            ends.iter().for_each(|end| course.may_end(*end));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! reader that gets anything else, or nothing where something is owed, has found a fault.
 
 mod dialers;
+mod moving;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +20,14 @@ use crate::observe::ConnectionId;
 
 pub(super) use dialers::Cause;
 use dialers::Dialer;
+use moving::Course;
 pub(super) use reading::Item;
 use reading::{Broken, Owed, Reading};
 
 pub(super) struct Oracle {
     buffer: (usize, usize),
+    /// What happened to each name, where sockets are replaced.
+    courses: BTreeMap<usize, Course>,
     /// The topic of each name, for as long as it may be there.
     pub(super) current: BTreeMap<usize, usize>,
     dialers: ByTask<Dialer>,
@@ -34,6 +38,8 @@ pub(super) struct Oracle {
     pub(super) readers: BTreeMap<usize, Reading>,
     redials: BTreeMap<Instant, Vec<Duration>>,
     reset_after: Duration,
+    /// Whether sockets are replaced: see [`moving`].
+    rotates: bool,
     retry: crate::config::RetryPolicy,
     pub(super) topics: Vec<Topic>,
     /// Counts up whenever the engine has its turn.
@@ -96,9 +102,10 @@ pub(super) enum Seat {
 }
 
 impl Oracle {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, rotates: bool) -> Self {
         Self {
             buffer: (config.buffer, config.buffer_bytes),
+            courses: BTreeMap::new(),
             current: BTreeMap::new(),
             dialers: ByTask::new(),
             in_flight: Vec::new(),
@@ -108,6 +115,7 @@ impl Oracle {
             redials: BTreeMap::new(),
             reset_after: config.retry.reset_after,
             retry: config.retry.clone(),
+            rotates,
             topics: Vec::new(),
             turn: 0,
         }
@@ -123,7 +131,8 @@ impl Oracle {
         is_joined: impl Fn(ConnectionId) -> bool,
     ) -> Result<(), String> {
         let current = self.current.get(&name).map(|&topic| &self.topics[topic]);
-        if opened && current.is_some_and(|topic| topic.seats() > 0) {
+        let may_have_ended = self.may_have_ended(name);
+        if opened && current.is_some_and(|topic| topic.seats() > 0) && !may_have_ended {
             return Err(format!("{name} was opened twice"));
         }
         if !opened && current.is_none() {
@@ -139,7 +148,11 @@ impl Oracle {
             Seat::Lease(lease) => drop(topic.leases.insert(lease)),
             Seat::Reader(reader) => {
                 topic.readers.insert(reader);
-                self.readers.insert(reader, Reading::new(key, topic.messages.len()));
+                let mut reading = Reading::new(key, topic.messages.len());
+                if self.rotates {
+                    reading.follower = Some(self.courses.entry(name).or_default().follower());
+                }
+                self.readers.insert(reader, reading);
             }
         }
         Ok(())
@@ -223,7 +236,14 @@ impl Oracle {
         connection: Option<ConnectionId>,
         number: u64,
         bytes: usize,
+        is_first: bool,
     ) {
+        if self.rotates {
+            if is_first {
+                self.courses.entry(name).or_default().begins(number);
+            }
+            return;
+        }
         let Some(topic) = self.carried(name, connection) else { return };
         topic.served = true;
         topic.heard_at = Instant::now();
@@ -243,6 +263,9 @@ impl Oracle {
         heard_at: Instant,
         cause: &Cause,
     ) {
+        if self.rotates {
+            return self.courses.entry(name).or_default().breaks(cause.label());
+        }
         let reset_after = self.reset_after;
         let Some(topic) = self.carried(name, connection) else { return };
         if heard_at.saturating_duration_since(joined_at) >= reset_after {
@@ -272,6 +295,11 @@ impl Oracle {
         why: &'static str,
     ) {
         let (reset_after, most) = (self.reset_after, self.retry.max_attempts);
+        if self.rotates {
+            let course = self.courses.entry(name).or_default();
+            course.breaks(Some(why));
+            return course.may_end(End::Exhausted(0));
+        }
         let Some(topic) = self.carried(name, connection) else { return };
         let heard_at = topic.heard_at;
         if joined_at.is_some_and(|at| at.elapsed() >= reset_after) {
@@ -288,7 +316,9 @@ impl Oracle {
     }
 
     pub(super) fn rejected(&mut self, name: usize, connection: Option<ConnectionId>) {
-        if self.carried(name, connection).is_some() {
+        if self.rotates {
+            self.courses.entry(name).or_default().may_end(End::Rejected);
+        } else if self.carried(name, connection).is_some() {
             self.ends(name, End::Rejected);
         }
     }
@@ -309,8 +339,19 @@ impl Oracle {
         names.into_iter().for_each(|name| self.ends(name, end));
     }
 
+    /// Another socket was asked for, to take over from the one of `name`.
+    pub(super) fn moves(&mut self, name: usize) {
+        self.courses.entry(name).or_default().is_moved = true;
+    }
+
+    /// Whether `name` may be over, though somebody wants it.
+    pub(super) fn may_have_ended(&self, name: usize) -> bool {
+        self.courses.get(&name).is_some_and(Course::has_ended)
+    }
+
     /// Everything is over.
     pub(super) fn all_end(&mut self, end: End) {
+        self.courses.values_mut().for_each(|course| course.may_end(end));
         let names: Vec<_> = self.current.keys().copied().collect();
         names.into_iter().for_each(|name| self.ends(name, end));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::moving::Follower;
 use super::{End, Oracle, Topic};
 use crate::error::{CloseReason, Gap};
 
@@ -17,6 +18,8 @@ pub(in crate::simulation) struct Reading {
     crowded: bool,
     /// How many gaps the next one stands for, after a lag.
     covered: usize,
+    /// Who looks at it, where sockets are replaced.
+    pub(super) follower: Option<Follower>,
     /// Whether it has got a message or its end since the faults were over.
     pub(in crate::simulation) is_fed: bool,
     pub(super) in_break: bool,
@@ -81,6 +84,7 @@ impl Reading {
         Self {
             crowded: false,
             covered: 0,
+            follower: None,
             is_fed: false,
             in_break: false,
             is_over: false,
@@ -93,7 +97,7 @@ impl Reading {
 
     /// Whether there is something to read.
     pub(in crate::simulation) fn is_owed(&self) -> bool {
-        !self.owed.is_empty()
+        self.follower.is_none() && !self.owed.is_empty()
     }
 
     pub(in crate::simulation) fn is_over(&self) -> bool {
@@ -223,6 +227,12 @@ impl Oracle {
         let feeds = matches!(item, Item::Message { .. } | Item::Closed(_) | Item::End);
         reading.is_fed |= feeds;
         let result = match item {
+            item if reading.follower.is_some() => {
+                reading.is_over |= matches!(item, Item::Closed(_));
+                let course = &self.courses[&topic.name];
+                let follower = reading.follower.as_mut();
+                follower.map_or(Ok(()), |follower| follower.reads(item, course))
+            }
             Item::Message { bytes, number: Some(number) } => {
                 reading.message(&topic.messages, (*number, *bytes))
             }
