@@ -173,6 +173,8 @@ pub(crate) struct Change {
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     handles: Vec<AbortHandle>,
+    /// Topics whose source is gone, and the connection that takes its place.
+    left: Vec<(Arc<Topic>, ConnectionId)>,
     signals: Vec<Arc<Signal>>,
     /// Topics that were taken out, and why if they are to be closed.
     pub(crate) topics: Vec<(Arc<Topic>, Option<CloseReason>)>,
@@ -180,6 +182,8 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     pub(crate) fn done(self) -> Vec<(Arc<Topic>, Option<CloseReason>)> {
+        let now = Instant::now();
+        self.left.iter().for_each(|(topic, to)| topic.leave_to(*to, now));
         self.signals.iter().for_each(|signal| signal.set());
         self.topics
     }
@@ -378,7 +382,7 @@ impl Registry {
             match self.topics[key].next {
                 Some(next) if next == id => self.stay(key, id),
                 Some(next) => {
-                    self.topics[key].topic.leave_to(next);
+                    self.leftovers.left.push((Arc::clone(&self.topics[key].topic), next));
                     self.gone_over(key, next);
                 }
                 None => self.take_out(key, Some(reason.clone())),

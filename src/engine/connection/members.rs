@@ -204,6 +204,9 @@ impl Members {
                 Reviewed::Again(at) => again = Some(at.max(now + REVIEW)),
                 Reviewed::Moved(moved) => self.moved.push((topic, Some(moved))),
                 Reviewed::Mute => self.moved.push((topic, None)),
+                Reviewed::Over if topic.is_source(self.connection) => {
+                    topic.outgoing.serve(&self.post); // Its source went, and left it to us.
+                }
                 Reviewed::Over => {}
             }
             self.review_at(key, again);

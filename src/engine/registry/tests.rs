@@ -136,7 +136,7 @@ impl World {
 
     fn go_over(&mut self, which: usize, told: bool) {
         let Some((topic, next)) = self.in_handover(which) else { return };
-        topic.leave_to(next);
+        topic.leave_to(next, self.now);
         if told {
             self.registry.took_over(&topic);
         }

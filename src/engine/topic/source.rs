@@ -236,13 +236,31 @@ impl Topic {
         !is_source
     }
 
-    /// The source is gone for good: `to` takes its place, whether or not it has a socket.
-    pub(crate) fn leave_to(&self, to: ConnectionId) {
-        let mut ring = self.ring.lock();
-        let over = ring.handover.take();
-        ring.source = to;
-        drop(ring);
+    /// The source is gone for good, whatever became of its socket: connection `to` takes its place,
+    /// whether or not it has one.
+    pub(crate) fn leave_to(&self, to: ConnectionId, now: Instant) {
+        let mut after = Aftermath::default();
+        let mut woken = Vec::new();
+        let over = {
+            let mut ring = self.ring.lock();
+            let was_joined = ring.source != to && ring.facts.joined_at.is_some();
+            let mut over = ring.handover.take();
+            let joined = over.as_mut().filter(|handover| was_joined && handover.has_joined());
+            if let Some(seam) = joined.map(|handover| handover.last_seam()) {
+                ring.go_over(to, seam, DisconnectReason::Rotated, now, &self.settings, &mut after);
+                ring.take_wakers(&mut woken);
+            } else if was_joined {
+                // Its task was cut off before it could tell of the break.
+                let (below, reason) = (ring.next_reader, DisconnectReason::Rotated);
+                ring.lost(now);
+                (ring.facts.joined_at, ring.ahead) = (None, None);
+                ring.broken.get_or_insert(Break { below, reason, since: now });
+            }
+            ring.source = to;
+            over
+        };
         drop(over);
+        self.settle(after, now, &mut woken);
     }
 
     /// Whether connection `of` is the next source.

@@ -18,6 +18,11 @@ pub(super) struct Overlap {
 }
 
 impl Overlap {
+    /// Whether no other shift is possible.
+    pub(super) fn is_only(&self) -> bool {
+        self.other == 0
+    }
+
     /// How many messages would have to repeat by accident if another shift were the true one.
     ///
     /// If the lists overlap elsewhere, at a distance `d`, the feed repeats itself after `d` messages

@@ -221,9 +221,8 @@ impl Handover {
             (joined_at + timeout, self.moved_at + SETTLED.min(timeout / 2));
         let is_late = deadline <= now;
         match (self.held.is_empty(), self.source_spoke) {
-            (false, _) if is_late || settled_at <= now && self.in_step().is_some() => {
-                Review::GoOver
-            }
+            (false, true) if settled_at <= now && self.in_step().is_some() => Review::GoOver,
+            (false, _) if is_late => Review::GoOver,
             (true, false) if is_late => Review::GoOver,
             (true, true) if is_late => Review::Mute,
             _ if settled_at <= now => Review::Again(deadline),
@@ -297,9 +296,14 @@ impl Handover {
         Seam { ahead: None, is_torn: true, parcel }
     }
 
-    /// Where the next source begins, if both have brought the same.
+    /// Where the next source begins, if both have brought the same. A source that has said nothing
+    /// since the other joined may be dead: then what is held must be found at one place only.
     fn in_step(&mut self) -> Option<isize> {
-        in_step(self.delivered.make_contiguous(), &self.held_digests)
+        let delivered = self.delivered.make_contiguous();
+        let shift = in_step(delivered, &self.held_digests)?;
+        let is_sure = self.source_spoke
+            || overlap(delivered, &self.held_digests).is_some_and(|o| o.is_only());
+        is_sure.then_some(shift)
     }
 }
 

@@ -56,6 +56,10 @@ impl Stage {
         assert_eq!(self.topic.joined(NEW, self.now, 1), Role::Next);
     }
 
+    fn joins_as_source(&mut self) {
+        assert_eq!(self.topic.joined(NEW, self.now, 1), Role::Source(None));
+    }
+
     fn brings(&mut self, from: ConnectionId, values: impl IntoIterator<Item = u64>) -> bool {
         self.brings_marked(from, values, |_| Mark::default())
     }
@@ -188,6 +192,46 @@ fn a_slow_stream_goes_over_as_soon_as_both_have_brought_the_same() {
     assert_eq!(stage.passes(Duration::ZERO), Reviewed::Again(again));
     assert_eq!(stage.passes(SETTLED), ALIGNED);
     assert_eq!(stage.reads_values(), (0..4).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_source_that_says_nothing_any_more_is_not_taken_for_one_that_has_nothing_to_say() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, [1, 2, 1]);
+    stage.joins();
+    stage.brings(NEW, [1]);
+    assert_eq!(stage.passes(SETTLED), Reviewed::Again(stage.now + TIMEOUT - SETTLED));
+    let moved = stage.passes(TIMEOUT - SETTLED);
+    assert_eq!(moved, Reviewed::Moved(Moved::Torn), "is it the first, the last, or another?");
+    let expected = [1, 2, 1].map(Got::Value).into_iter();
+    let expected = expected.chain([gap(DisconnectReason::Rotated), Got::Value(1)]);
+    assert_eq!(stage.reads(), expected.collect::<Vec<_>>());
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, [1, 2, 3]);
+    stage.joins();
+    stage.brings(NEW, [2, 3]);
+    assert_eq!(stage.passes(TIMEOUT), ALIGNED, "these are the only ones");
+    assert_eq!(stage.reads_values(), [1, 2, 3]);
+}
+
+#[test]
+fn a_source_whose_task_is_cut_off_leaves_the_stream_to_the_next_one_behind_a_gap() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    stage.brings(NEW, 5..7);
+    stage.topic.leave_to(NEW, stage.now);
+    let expected = [values(0..3), vec![gap(DisconnectReason::Rotated)], values(5..7)].concat_all();
+    assert_eq!(stage.reads(), expected);
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.topic.leave_to(NEW, stage.now);
+    stage.joins_as_source();
+    stage.brings(NEW, 5..7);
+    let expected = [values(0..3), vec![gap(DisconnectReason::Rotated)], values(5..7)].concat_all();
+    assert_eq!(stage.reads(), expected);
 }
 
 #[test]
