@@ -78,7 +78,7 @@ pub enum TokenReason {
 ///
 /// What fails is retried as a failed dial is. A panic is a failure like others. The text of an
 /// error may hold what only the provider knows to be secret, so it is neither logged nor printed:
-/// see [`NoToken`](crate::NoToken).
+/// see [`NoToken`].
 pub trait TokenProvider: Send + Sync + 'static {
     /// A token to be used now.
     ///

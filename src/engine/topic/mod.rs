@@ -1,9 +1,9 @@
 //! One stream's messages on their way to its readers.
 //!
 //! A topic keeps the latest messages in a ring of batches, and its notices (gaps, the end) beside
-//! the ring, each at its place. A connection, its [source](self::source), publishes; each reader has a cursor and walks along
-//! at its own pace. A reader takes the lock once per batch, not per message, and the publisher
-//! wakes whoever is parked once per batch.
+//! the ring, each at its place. A connection, its [`source`], publishes; each reader has a cursor and
+//! walks along at its own pace. A reader takes the lock once per batch, not per message, and the
+//! publisher wakes whoever is parked once per batch.
 //!
 //! # Invariants
 //!
