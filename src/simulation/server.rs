@@ -125,9 +125,13 @@ impl State {
             Op::Silence { name } => self.for_socks(*name, |state, sock| {
                 state.change(sock, |sock| sock.silent = true);
             }),
-            Op::Slow { name, latency } => self.for_socks(*name, |state, sock| {
-                state.change(sock, |sock| sock.latency = *latency);
-            }),
+            Op::Slow { name, latency } => {
+                // Not for so long that no join could ever be confirmed: this fault is never over.
+                let latency = (*latency).min(self.program.config.join_timeout * 2 / 5);
+                self.for_socks(*name, |state, sock| {
+                    state.change(sock, |sock| sock.latency = latency);
+                });
+            }
             Op::Stall { name, lasting } => self.for_socks(*name, |state, sock| {
                 state.change(sock, |sock| sock.stalled = true);
                 state.plan(*lasting, Event::Unstall(sock));
