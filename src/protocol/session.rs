@@ -94,7 +94,9 @@ pub enum To<'a> {
 #[non_exhaustive]
 pub struct Mark {
     /// The message's number in its stream, the same on each socket. Numbers rise from message to
-    /// message; where they rise by more than one, the feed itself has no message in between.
+    /// message; where they rise by more than one, the feed itself has no message in between. Number
+    /// all messages of a stream, or none: where two sockets are told apart by numbers, one without a
+    /// number counts as delivered with the numbered ones around it.
     pub seq: Option<u64>,
     /// Whether the message holds all that messages before it said: a book's snapshot, a list as a
     /// whole. A reader that gets it has missed nothing that still matters.
