@@ -243,6 +243,11 @@ impl Core {
         link
     }
 
+    /// Whether another connection is to take the place of connection `id`.
+    pub(super) fn has_successor(&self, id: ConnectionId) -> bool {
+        self.decide(|registry| registry.has_successor(id))
+    }
+
     /// `topic` has gone over to its next source.
     pub(super) fn took_over(&self, topic: &Arc<Topic>) {
         self.decide(|registry| registry.took_over(topic));

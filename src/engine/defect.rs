@@ -48,6 +48,8 @@ pub(crate) enum Defect {
     SocketOverlaps,
     /// Nothing is read while something waits to be written.
     StalledWriteStopsReading,
+    /// A source that says nothing is taken for one that has nothing to say.
+    SilenceIsTrusted,
     /// A sweeper whose runtime has gone counts as one that runs.
     SweeperDiesWithRuntime,
     /// A host lets in whoever asks while there is room, also before those who wait.

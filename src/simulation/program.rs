@@ -114,6 +114,9 @@ pub(super) enum Loss {
     Violation,
 }
 
+/// More readers than any other step has.
+const READERS: usize = 1000;
+
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -143,7 +146,14 @@ impl Program {
         };
         // Chances of its own: the programs without rotations stay what they were.
         let mut chance = Chance(SmallRng::seed_from_u64(seed.rotate_left(32) ^ seed));
-        if chance.once_in(3) { chance.rotations(program) } else { program }
+        let is_direct = program.wire == Wire::Direct;
+        if chance.once_in(3) {
+            chance.rotations(program)
+        } else if is_direct && chance.once_in(4) {
+            chance.silences(program)
+        } else {
+            program
+        }
     }
 
     /// The steps of these numbers alone.
@@ -268,7 +278,7 @@ impl Chance {
         program.rotates = true;
         program.quotes = program.wire == Wire::Direct && self.once_in(2);
         if program.quotes {
-            // A socket that is dead, and not yet known to be, may hide a value that comes again.
+            // Where messages come all the time, this says nothing; see `silences`.
             program.steps.retain(|step| !matches!(step.op, Op::Silence { .. }));
         }
         let config = &mut program.config;
@@ -288,6 +298,27 @@ impl Chance {
                 program.steps.insert(at, Step { after: Duration::ZERO, op });
             }
         }
+        program
+    }
+
+    /// Has sockets that are to be left die unnoticed, on feeds that say nothing for longer than a
+    /// handover takes: what such a socket hides must be told of.
+    fn silences(&mut self, mut program: Program) -> Program {
+        (program.rotates, program.quotes) = (true, true);
+        program.config.handover_timeout = SECOND * 3;
+        program.config.buffer = program.config.buffer.max(256);
+        program.config.buffer_bytes = program.config.buffer_bytes.max(1 << 16);
+        program.periods = std::array::from_fn(|_| MS * self.between(3200, 9000));
+        let name = self.number(NAMES.len());
+        let op = Op::Subscribe { reader: READERS, name, pace: Pace::Eager };
+        for _ in 0..self.between(2, 6) {
+            let at = self.number(program.steps.len() + 1);
+            let after = MS * self.between(0, 9000);
+            program.steps.insert(at, Step { after, op: Op::Rotate { name } });
+            let after = MS * self.between(0, 9000);
+            program.steps.insert(at, Step { after, op: Op::Silence { name } });
+        }
+        program.steps.insert(0, Step { after: Duration::ZERO, op });
         program
     }
 

@@ -23,6 +23,7 @@ pub(super) const DEFECTS: &[Defect] = &[
     Defect::OpeningResetsBackoff,
     Defect::ReasonIsLost,
     Defect::RepeatIsDropped,
+    Defect::SilenceIsTrusted,
     Defect::SocketOverlaps,
     Defect::StalledWriteStopsReading,
     Defect::SweeperDiesWithRuntime,

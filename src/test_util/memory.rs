@@ -230,6 +230,11 @@ impl Peer {
         self.frame(Frame::Pong(Bytes::new()));
     }
 
+    /// Answers a ping of this payload.
+    pub fn answer(&self, ping: impl Into<Bytes>) {
+        self.frame(Frame::Pong(ping.into()));
+    }
+
     /// Sends a close frame; the connection ends when the peer is dropped.
     pub fn close(&self, code: u16, reason: &str) {
         self.frame(Frame::Close(Some((code, reason.into()))));

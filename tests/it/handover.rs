@@ -191,9 +191,55 @@ async fn what_cannot_be_aligned_in_time_comes_after_a_gap() {
 async fn a_quiet_stream_goes_over_without_a_word() {
     let (manager, mut server) = manager();
     let (mut stream, mut old, new) = between(&manager, &mut server).await;
-    old.closed().await;
+    let start = Instant::now();
+    let pings = answers(&mut old).await;
+    assert!(start.elapsed() <= config().handover_timeout);
+    assert_eq!(pings, 1, "one answer is enough where nothing comes");
     send(&new, 100..101);
     assert_eq!(read_to(&mut stream, 100).await, (vec![100], vec![]));
+}
+
+/// Answers each ping until the client closes the socket, and says how many there were.
+async fn answers(peer: &mut Peer) -> usize {
+    let mut pings = 0;
+    while let Some(frame) = peer.recv().await {
+        if let Frame::Ping(payload) = frame {
+            peer.answer(payload);
+            pings += 1;
+        }
+    }
+    pings
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_whose_old_socket_may_be_dead_goes_over_with_a_gap() {
+    let (manager, mut server) = manager();
+    let (mut stream, mut old, new) = between(&manager, &mut server).await;
+    let mut pings = 0;
+    while let Some(frame) = old.recv().await {
+        if matches!(frame, Frame::Ping(_)) {
+            old.pong(); // It lives, but this answers none of those.
+            pings += 1;
+        }
+    }
+    assert!(pings > 10, "{pings}");
+    send(&new, 101..102);
+    let reason = DisconnectReason::Rotated;
+    let told = vec![(0, Gap::Reconnected { down_for: Duration::ZERO, reason })];
+    assert_eq!(read_to(&mut stream, 101).await, (vec![101], told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_handover_pings_nobody() {
+    let (manager, mut server) = manager();
+    let (mut stream, mut old, new) = between(&manager, &mut server).await;
+    time::sleep(SECOND / 4).await;
+    send(&old, 100..150);
+    send(&new, 110..160);
+    assert_eq!(read_to(&mut stream, 159).await.1, []);
+    while let Some(frame) = old.recv().await {
+        assert!(!matches!(frame, Frame::Ping(_)));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,6 +213,22 @@ impl Members {
         }
     }
 
+    /// Whether a stream waits for a word of the peer's before it goes over.
+    pub(super) fn want_word(&self) -> bool {
+        self.members.iter().any(|(_, member)| member.topic.wants_word(self.connection))
+    }
+
+    /// The peer has answered a ping that was made at `asked_at`. What came before is published.
+    pub(super) fn answered(&mut self, asked_at: Instant, now: Instant) {
+        for (_, Member { stage, topic, .. }) in &self.members {
+            if matches!(stage, Stage::Joined { .. }) {
+                let timeout = self.handover_timeout;
+                let moved = topic.answered(self.connection, asked_at, now, timeout);
+                note(&mut self.moved, topic, moved);
+            }
+        }
+    }
+
     fn review_at(&mut self, key: usize, due: Option<Instant>) {
         let before = std::mem::replace(&mut self.members[key].review_due, due);
         before.into_iter().for_each(|before| _ = self.review_due.remove(&(before, key)));

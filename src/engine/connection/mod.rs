@@ -26,6 +26,7 @@ pub(crate) mod task;
 mod trust;
 mod turn;
 mod vigil;
+mod word;
 mod write;
 
 use std::future::poll_fn;

@@ -21,6 +21,7 @@ use super::outbox::Outbox;
 use super::pulse::{Beat, Pulse};
 use super::renewal::Renewal;
 use super::vigil::Doubt;
+use super::word::Word;
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::tokens::{Issued, Tokens};
@@ -52,6 +53,7 @@ pub(super) struct Open {
     pub(super) session: Box<dyn Session>,
     pub(super) socket: BoxSocket,
     timer: Pin<Box<Sleep>>,
+    word: Word,
     _counted: OpenSocket,
 }
 
@@ -99,6 +101,7 @@ impl Open {
             session,
             socket,
             timer: Box::pin(time::sleep_until(now)),
+            word: Word::new(now),
             _counted: OpenSocket(Arc::clone(&of.metrics)),
         }
     }
@@ -180,7 +183,7 @@ impl Open {
         let Some(changes) = of.changes() else { return Err(Ended::Unwanted) };
         let left = of.members.apply(changes.names, &Status::Joining);
         if changes.rotate {
-            self.replacement.begin(of, self.now);
+            self.replace(of);
         }
         for names in left.chunks(of.batch()) {
             self.speak(of, |session, cx| session.leave(names, cx))?;
@@ -221,6 +224,9 @@ impl Open {
         let handled = self.handle(&mut frames, of);
         self.frames = frames;
         of.members.publish(self.now);
+        if let Some(asked_at) = self.word.take() {
+            of.members.answered(asked_at, self.now); // Behind all that came before it.
+        }
         handled?;
         match polled {
             Poll::Ready(Err(error)) => Err(lost(error)),
@@ -244,8 +250,7 @@ impl Open {
                 Frame::Data(message) => self.receive(&message, of)?,
                 // The socket has answered it; the answer is to leave the house in time.
                 Frame::Ping(_) => self.outbox.flush(),
-                // A pong has done its work by being heard.
-                Frame::Pong(_) => {}
+                Frame::Pong(payload) => self.word.pong(&payload),
             }
         }
         Ok(())
@@ -339,9 +344,15 @@ impl Open {
         let mut rotation = Rotation::Reconnect;
         self.speak(of, |session, cx| rotation = session.rotate(cx))?;
         if rotation == Rotation::Reconnect {
-            self.replacement.begin(of, self.now);
+            self.replace(of);
         }
         Ok(())
+    }
+
+    /// Has another socket take over.
+    fn replace(&mut self, of: &mut Context) {
+        self.replacement.begin(of, self.now);
+        self.word.begin(of, self.now);
     }
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
@@ -354,7 +365,10 @@ impl Open {
             self.speak(of, |session, cx| session.tick(cx))?;
         }
         if self.replacement.due().is_some_and(|due| due <= now) {
-            self.replacement.begin(of, now);
+            self.replace(of);
+        }
+        if let Some(ping) = self.word.look(of, now) {
+            self.outbox.push_first(ping);
         }
         of.members.review(now);
         self.check_members(of)
@@ -398,10 +412,11 @@ impl Open {
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
-        let members_due = of.members.next_due(self.ready);
-        let others = [ready_due, write_due, tick_due, members_due, renewal_due, replace_due];
+        let (members_due, word_due) = (of.members.next_due(self.ready), self.word.due());
+        let own = [ready_due, write_due, tick_due];
+        let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
         let pulse_due = self.pulse.next_check(self.now, &of.config.heartbeat);
-        let due = others.into_iter().flatten().fold(pulse_due, Instant::min);
+        let due = others.flatten().fold(pulse_due, Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;
             self.timer.as_mut().reset(due);

@@ -77,6 +77,10 @@ impl Registry {
         Some((link.id, Some(link)))
     }
 
+    pub(crate) fn has_successor(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|handle| handle.successor.is_some())
+    }
+
     /// Hands up to `some` streams of connection `id`, from key `from` on, over to its successor `to`.
     /// Returns the key to go on from.
     pub(crate) fn hand_over(

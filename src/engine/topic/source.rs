@@ -220,6 +220,34 @@ impl Topic {
         self.settle(after, now, &mut woken).map_or(Reviewed::Over, Reviewed::Moved)
     }
 
+    /// Whether its source, connection `from`, is to ping its peer: see [`answered`](Self::answered).
+    pub(crate) fn wants_word(&self, from: ConnectionId) -> bool {
+        let ring = self.ring.lock();
+        ring.source == from && ring.handover.as_ref().is_some_and(|h| h.wants_word())
+    }
+
+    /// The peer of connection `from` has answered a ping that was made at `asked_at`, and all that
+    /// came before the answer is published. Returns how the topic has gone over, if it has.
+    pub(crate) fn answered(
+        &self,
+        from: ConnectionId,
+        asked_at: Instant,
+        now: Instant,
+        timeout: Duration,
+    ) -> Option<Moved> {
+        let to = {
+            let mut ring = self.ring.lock();
+            let is_source = ring.source == from;
+            let handover = ring.handover.as_mut().filter(|_| is_source)?;
+            handover.answered(asked_at);
+            handover.to
+        };
+        match self.review(to, now, timeout) {
+            Reviewed::Moved(moved) => Some(moved),
+            Reviewed::Again(_) | Reviewed::Mute | Reviewed::Over => None, // The next one looks.
+        }
+    }
+
     /// Begins to hand the topic over to connection `to`.
     pub(crate) fn hand_over(&self, to: ConnectionId, now: Instant) {
         let mut ring = self.ring.lock();

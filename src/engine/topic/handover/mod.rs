@@ -13,7 +13,12 @@
 //! 1. What is remembered and what is held is bounded. A bound that is reached ends the search.
 //! 2. A held message is dropped only where it is known that it was delivered. What is less sure is
 //!    delivered, after a gap: loss is never risked to avoid a repeat.
-//! 3. A next source that is lost takes what is held with it: the source has delivered that, or will.
+//! 3. Silence proves nothing by itself, since a source whose socket is half-dead is silent too: a topic
+//!    goes over in silence only once the source's peer has answered a ping that was made after the
+//!    next one had joined and after the last message of either. The answer comes behind all that the
+//!    server wrote there before, and what it writes later comes by the next one. Why nothing less
+//!    proves it is said at the head of `connection/word.rs`.
+//! 4. A next source that is lost takes what is held with it: the source has delivered that, or will.
 
 mod align;
 
@@ -99,6 +104,8 @@ impl FromIterator<(Message, Mark)> for Parcel {
 #[derive(Debug)]
 pub(super) struct Handover {
     pub(super) to: ConnectionId,
+    /// When the latest ping was made that the source's peer has answered.
+    answered: Option<Instant>,
     /// Digests of what the source delivered, the latest.
     delivered: VecDeque<u64>,
     held: Vec<(Message, Mark)>,
@@ -139,6 +146,7 @@ impl Handover {
     pub(super) fn new(to: ConnectionId, last_seq: Option<u64>, now: Instant) -> Self {
         Self {
             to,
+            answered: None,
             delivered: VecDeque::new(),
             held: Vec::new(),
             held_bytes: 0,
@@ -161,6 +169,23 @@ impl Handover {
 
     pub(super) fn has_joined(&self) -> bool {
         self.joined_at.is_some()
+    }
+
+    /// The source's peer has answered a ping that was made at `asked_at`.
+    pub(super) fn answered(&mut self, asked_at: Instant) {
+        self.answered = self.answered.max(Some(asked_at));
+    }
+
+    /// Whether an answer would tell more than is known.
+    pub(super) fn wants_word(&self) -> bool {
+        let could_go = !self.held.is_empty() || !self.source_spoke;
+        self.has_joined() && could_go && !self.is_proved()
+    }
+
+    /// Whether the source has brought all that its server wrote until the last thing happened, the
+    /// join or a message.
+    fn is_proved(&self) -> bool {
+        self.answered > Some(self.moved_at) || seeded(Defect::SilenceIsTrusted)
     }
 
     /// The next source is lost, or has to begin anew.
@@ -233,7 +258,8 @@ impl Handover {
     /// The seam of a handover that is to be ended by a [review](Self::review).
     pub(super) fn reviewed_seam(&mut self, now: Instant, timeout: Duration) -> Seam {
         if self.held.is_empty() {
-            return Seam { ahead: None, is_torn: false, parcel: Parcel::default() };
+            let is_torn = !self.is_proved();
+            return Seam { ahead: None, is_torn, parcel: Parcel::default() };
         }
         let is_settled = self.moved_at + SETTLED.min(timeout / 2) <= now;
         match self.in_step().filter(|_| is_settled) {
@@ -296,9 +322,12 @@ impl Handover {
         Seam { ahead: None, is_torn: true, parcel }
     }
 
-    /// Where the next source begins, if both have brought the same. A source that has said nothing
-    /// since the other joined may be dead: then what is held must be found at one place only.
+    /// Where the next source begins, if both have brought the same, and the source lives. What was
+    /// delivered before the other joined must be found at one place only.
     fn in_step(&mut self) -> Option<isize> {
+        if !self.is_proved() {
+            return None;
+        }
         let delivered = self.delivered.make_contiguous();
         let shift = in_step(delivered, &self.held_digests)?;
         let is_sure = self.source_spoke

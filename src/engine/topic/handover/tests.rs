@@ -17,6 +17,7 @@ use crate::protocol::DisconnectReason;
 const OLD: ConnectionId = ConnectionId(1);
 const NEW: ConnectionId = ConnectionId(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
+const RTT: Duration = Duration::from_millis(1);
 const ALIGNED: Reviewed = Reviewed::Moved(Moved::Aligned);
 const BUFFER: usize = 4096;
 /// So many kinds of values that none comes twice.
@@ -81,6 +82,14 @@ impl Stage {
     fn passes(&mut self, time: Duration) -> Reviewed {
         self.now += time;
         self.topic.review(NEW, self.now, TIMEOUT)
+    }
+
+    /// The old socket's peer answers a ping of just now: after whatever happened.
+    fn old_answers(&mut self) -> Option<Moved> {
+        self.now += RTT;
+        let asked_at = self.now;
+        self.now += RTT;
+        self.topic.answered(OLD, asked_at, self.now, TIMEOUT)
     }
 
     /// What there is to read.
@@ -165,6 +174,7 @@ fn values_that_repeat_are_not_taken_for_each_other() {
     assert!(!stage.brings(NEW, [7; 60]), "which of them is it?");
     assert!(!stage.brings(OLD, [7; 60]));
     assert_eq!(stage.reads_values(), [7; 80]);
+    assert_eq!(stage.old_answers(), None, "there may be more on the way to either");
     assert_eq!(stage.passes(SETTLED), ALIGNED, "now both have brought the same");
     assert_eq!(stage.source(), NEW);
     stage.brings(NEW, [7; 3]);
@@ -175,9 +185,52 @@ fn values_that_repeat_are_not_taken_for_each_other() {
 fn a_silent_stream_goes_over_at_the_deadline_and_nobody_is_told() {
     let mut stage = Stage::new();
     stage.joins();
-    assert_eq!(stage.passes(TIMEOUT / 2), Reviewed::Again(stage.now + TIMEOUT / 2));
-    assert_eq!(stage.passes(TIMEOUT / 2), ALIGNED);
+    assert!(stage.topic.wants_word(OLD));
+    assert_eq!(stage.old_answers(), None);
+    assert!(!stage.topic.wants_word(OLD), "it has it");
+    let left = TIMEOUT / 2 - 2 * RTT;
+    assert_eq!(stage.passes(TIMEOUT / 2), Reviewed::Again(stage.now + left));
+    assert_eq!(stage.passes(left), ALIGNED);
     assert_eq!(stage.reads(), []);
+}
+
+#[test]
+fn a_silent_stream_whose_old_socket_may_be_dead_goes_over_with_a_gap() {
+    let torn = Reviewed::Moved(Moved::Torn);
+    let mut stage = Stage::new();
+    stage.joins();
+    assert_eq!(stage.passes(TIMEOUT), torn, "nobody has answered");
+    assert_eq!(stage.reads(), [gap(DisconnectReason::Rotated)]);
+
+    let mut stage = Stage::new();
+    let asked_at = stage.now;
+    stage.joins();
+    stage.now += RTT;
+    assert_eq!(stage.topic.answered(OLD, asked_at, stage.now, TIMEOUT), None);
+    assert!(stage.topic.wants_word(OLD), "that one was made before the join");
+    assert_eq!(stage.topic.answered(NEW, stage.now, stage.now, TIMEOUT), None, "not the source");
+    assert_eq!(stage.passes(TIMEOUT), torn);
+    assert_eq!(stage.reads(), [gap(DisconnectReason::Rotated)]);
+
+    let mut stage = Stage::new();
+    stage.joins();
+    assert_eq!(with(Some(Defect::SilenceIsTrusted), || stage.passes(TIMEOUT)), ALIGNED);
+    assert_eq!(stage.reads(), [], "so it was");
+}
+
+#[test]
+fn an_answer_proves_nothing_about_what_comes_after_its_ping() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, [1, 2]);
+    stage.joins();
+    stage.brings(OLD, [1]);
+    assert!(!stage.topic.wants_word(OLD), "the new socket has yet to bring something");
+    assert_eq!(stage.old_answers(), None);
+    stage.brings(NEW, [1]); // Is it the one that the old socket brought, or the next?
+    assert!(stage.topic.wants_word(OLD));
+    assert_eq!(stage.passes(SETTLED), Reviewed::Again(stage.now + TIMEOUT - SETTLED - 2 * RTT));
+    assert_eq!(stage.old_answers(), Some(Moved::Aligned), "it is that one");
+    assert_eq!(stage.reads_values(), [1, 2, 1]);
 }
 
 #[test]
@@ -190,6 +243,7 @@ fn a_slow_stream_goes_over_as_soon_as_both_have_brought_the_same() {
     stage.brings(OLD, 3..4);
     let again = stage.now + SETTLED;
     assert_eq!(stage.passes(Duration::ZERO), Reviewed::Again(again));
+    assert_eq!(stage.old_answers(), None, "it may be on its way");
     assert_eq!(stage.passes(SETTLED), ALIGNED);
     assert_eq!(stage.reads_values(), (0..4).collect::<Vec<_>>());
 }
@@ -211,6 +265,7 @@ fn a_source_that_says_nothing_any_more_is_not_taken_for_one_that_has_nothing_to_
     stage.brings(OLD, [1, 2, 3]);
     stage.joins();
     stage.brings(NEW, [2, 3]);
+    assert_eq!(stage.old_answers(), None);
     assert_eq!(stage.passes(TIMEOUT), ALIGNED, "these are the only ones");
     assert_eq!(stage.reads_values(), [1, 2, 3]);
 }
