@@ -248,6 +248,11 @@ impl Core {
         self.decide(|registry| registry.has_successor(id))
     }
 
+    /// Whether connection `id` is to take the place of another.
+    pub(super) fn succeeds(&self, id: ConnectionId) -> bool {
+        self.decide(|registry| registry.succeeds(id))
+    }
+
     /// `topic` has gone over to its next source.
     pub(super) fn took_over(&self, topic: &Arc<Topic>) {
         self.decide(|registry| registry.took_over(topic));

@@ -281,15 +281,18 @@ impl Connection {
         self.host = host.clone().or(self.host.take());
         self.context.members.failed(&error);
         let judged = self.judge(&error, host.as_deref());
+        let succeeds = self.succeeds();
         if self.gives_up_succeeding() {
-            let host = host.as_deref().unwrap_or("the server");
-            tracing::warn!(
-                connection = %self.context.link.id, lane = ?self.context.link.lane, host,
-                reason = error.reason().label(),
-                "{failed} {host}: {}; the streams stay on their old socket",
-                error.in_full(),
-            );
-            return Break(CloseReason::Unused);
+            if succeeds {
+                let host = host.as_deref().unwrap_or("the server");
+                tracing::warn!(
+                    connection = %self.context.link.id, lane = ?self.context.link.lane, host,
+                    reason = error.reason().label(),
+                    "{failed} {host}: {}; the streams stay on their old socket",
+                    error.in_full(),
+                );
+            }
+            return Break(CloseReason::Unused); // Or nobody wants it any more.
         }
         let next = match judged? {
             Then::Now => Some(Duration::ZERO),
@@ -313,6 +316,11 @@ impl Connection {
                 Break(CloseReason::RetriesExhausted { attempts, last: error })
             }
         }
+    }
+
+    /// Whether this connection is to take another's place.
+    fn succeeds(&self) -> bool {
+        self.context.core.upgrade().is_some_and(|core| core.succeeds(self.context.link.id))
     }
 
     /// If this connection was to take another's place, it fails without anybody having lost anything:

@@ -81,6 +81,10 @@ impl Registry {
         self.connections.get(&id).is_some_and(|handle| handle.successor.is_some())
     }
 
+    pub(crate) fn succeeds(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|handle| handle.succeeds.is_some())
+    }
+
     /// Hands up to `some` streams of connection `id`, from key `from` on, over to its successor `to`.
     /// Returns the key to go on from.
     pub(crate) fn hand_over(

@@ -451,7 +451,7 @@ impl Ring {
         let has_room = handover.hold(parcel, settings, now);
         self.go_over_if_known(now, settings, after);
         if let Some(mut handover) = self.handover.take_if(|_| !has_room) {
-            let (to, seam) = (handover.to, handover.torn());
+            let (to, seam) = (handover.to, handover.last_seam());
             self.go_over(to, seam, DisconnectReason::Rotated, now, settings, after);
         }
     }

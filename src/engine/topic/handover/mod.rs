@@ -44,7 +44,7 @@ const MAX_RECORD: usize = 16_384;
 /// four thousand million places.
 const PROOF: usize = 32;
 
-/// How many are enough once there is no more time.
+/// How many are enough once there is no more time or room.
 const LATE_PROOF: usize = 8;
 
 /// How long both have to be silent for their being silent to mean that both have brought the same.
@@ -234,7 +234,7 @@ impl Handover {
         self.find(PROOF)
     }
 
-    /// The seam as far as it can be known: there is no more time, or no source.
+    /// The seam as far as it can be known: there is no more time, no more room, or no source.
     pub(super) fn last_seam(&mut self) -> Seam {
         self.find(LATE_PROOF).unwrap_or_else(|| self.torn())
     }
@@ -317,7 +317,7 @@ impl Handover {
     }
 
     /// Nothing is known: all that is held is delivered, after a gap.
-    pub(super) fn torn(&mut self) -> Seam {
+    fn torn(&mut self) -> Seam {
         let parcel = std::mem::take(&mut self.held).into_iter().collect();
         Seam { ahead: None, is_torn: true, parcel }
     }

@@ -313,6 +313,22 @@ fn more_than_can_be_held_comes_after_a_gap() {
 }
 
 #[test]
+fn where_no_more_can_be_held_as_many_equal_messages_are_enough_as_where_time_is_up() {
+    for (begins, is_torn) in [(12, false), (13, true)] {
+        let mut stage = Stage::with_buffer(100);
+        stage.brings(OLD, 0..20);
+        stage.joins();
+        assert_eq!(stage.reads_values(), (0..20).collect::<Vec<_>>());
+        assert!(!stage.brings(NEW, begins..begins + 99), "there may be more to come");
+        assert!(stage.brings(NEW, begins + 99..begins + 100));
+        let told = is_torn.then(|| gap(DisconnectReason::Rotated));
+        let from = if is_torn { begins } else { 20 };
+        let expected: Vec<_> = told.into_iter().chain(values(from..begins + 100)).collect();
+        assert_eq!(stage.reads(), expected);
+    }
+}
+
+#[test]
 fn a_next_source_that_brings_nothing_is_not_gone_over_to() {
     let mut stage = Stage::new();
     stage.joins();
