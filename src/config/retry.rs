@@ -221,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn a_preview_shows_each_ceiling_until_the_policy_gives_up() {
+        let policy = RetryPolicy { max_attempts: Some(5), ..POLICY };
+        assert_eq!(policy.preview(3), [1, 2, 4].map(Duration::from_secs));
+        assert_eq!(policy.preview(99), [1, 2, 4, 8, 8].map(Duration::from_secs));
+        let slow = RetryPolicy { min_delay: Duration::from_secs(3), ..POLICY };
+        assert_eq!(slow.preview(3), [3, 3, 4].map(Duration::from_secs), "no delay is shorter");
+    }
+
+    #[test]
     fn gives_up_after_max_attempts() {
         let retries = |policy| Backoff::new(policy, 0).take(1000).count();
         assert_eq!(retries(RetryPolicy::default()), 10);

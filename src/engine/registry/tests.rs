@@ -29,6 +29,8 @@ enum Op {
         name: u8,
         lease: bool,
     },
+    /// A connection loses its socket.
+    Lose(usize),
     Leave(usize),
     Look(usize),
     Rotate(usize),
@@ -47,6 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..8_u8, any::<bool>()).prop_map(|(name, lease)| Op::Join { name, lease }),
         5 => any::<usize>().prop_map(Op::Leave),
         5 => any::<usize>().prop_map(Op::Look),
+        1 => any::<usize>().prop_map(Op::Lose),
         2 => any::<usize>().prop_map(Op::Rotate),
         1 => any::<usize>().prop_map(Op::Stay),
         1 => Just(Op::Sweep),
@@ -91,14 +94,26 @@ impl World {
             }
             Op::Leave(_) => {}
             Op::Look(which) => self.look(which),
+            Op::Lose(which) if !self.links.is_empty() => {
+                self.registry.opened(self.links[which % self.links.len()].0.id, false);
+            }
+            Op::Lose(_) => {}
             Op::Rotate(which) => self.rotate(which),
             Op::Stay(which) => {
                 if let Some((topic, next)) = self.in_handover(which) {
                     self.registry.stays(&topic, next);
                 }
             }
-            Op::Sweep => while self.registry.sweep(self.now) {},
-            Op::SweepIdle => while self.registry.sweep_idle(self.now - LINGER / 2) {},
+            Op::Sweep => {
+                let left = self.left_within(LINGER);
+                while self.registry.sweep(self.now) {}
+                assert_eq!(self.left_within(Duration::MAX), left, "swept in time, and not before");
+            }
+            Op::SweepIdle => {
+                let left = self.left_within(LINGER / 2);
+                while self.registry.sweep_idle(self.now - LINGER / 2) {}
+                assert_eq!(self.left_within(Duration::MAX), left, "swept in time, and not before");
+            }
             Op::Wait(seconds) => self.now += Duration::from_secs(seconds),
         }
         for (topic, reason) in self.registry.leftovers().done() {
@@ -160,6 +175,13 @@ impl World {
         self.links.extend(link.map(|link| (link, HashMap::new())));
     }
 
+    /// The topics that were left less than so long ago.
+    fn left_within(&self, time: Duration) -> Vec<usize> {
+        let is_left = |entry: &Entry| entry.idle.is_some_and(|(left, _)| self.now - left < time);
+        let topics = self.registry.topics.iter();
+        topics.filter(|(_, entry)| is_left(entry)).map(|(key, _)| key).collect()
+    }
+
     /// A connection looks at what has changed, and dials if it may.
     fn look(&mut self, which: usize) {
         if self.links.is_empty() {
@@ -174,9 +196,30 @@ impl World {
                 None => carried.remove(&change.name),
             };
         }
-        if self.registry.may_dial(link.id) {
-            self.registry.opened(link.id, true);
+        let id = link.id;
+        let keys = &self.registry.connections[&id].names;
+        let wanted = keys.iter().map(|&key| &self.registry.topics[key].topic);
+        let is_known = |topic: &Arc<Topic>| Arc::ptr_eq(&carried[&topic.name], topic);
+        assert!(wanted.clone().all(is_known) && carried.len() == wanted.count(), "it has heard");
+        if self.dials(id) {
+            self.registry.opened(id, true);
         }
+    }
+
+    /// Whether connection `id` may dial; if not, it is where it will be told to ask again.
+    fn dials(&mut self, id: ConnectionId) -> bool {
+        let Registry { connections, lanes, slots, .. } = &self.registry;
+        let handle = &connections[&id];
+        let waits = lanes[&handle.lane].closing.iter().any(|older| *older < id);
+        let is_next = slots.queue.iter().all(|other| *other >= id) && slots.held.len() < MAX;
+        let expected = !waits && (handle.has_slot || is_next);
+        assert_eq!(self.registry.may_dial(id), expected, "4. who may dial");
+        let Registry { connections, lanes, slots, .. } = &self.registry;
+        let handle = &connections[&id];
+        assert_eq!(lanes[&handle.lane].blocked.contains(&id), waits);
+        assert!(waits || slots.queue.contains(&id) != expected);
+        assert!(!expected || handle.has_slot);
+        expected
     }
 
     /// A connection ends by itself.
@@ -288,6 +331,75 @@ fn all_goes_well(defect: Option<Defect>) -> bool {
 #[test]
 fn every_invariant_holds_after_each_step() {
     assert!(all_goes_well(None));
+}
+
+/// A registry with five streams on three connections.
+fn five_streams() -> World {
+    let mut world = World::new();
+    [0, 1, 2, 4, 5].iter().for_each(|&name| world.join(name, false));
+    world.registry.leftovers().done();
+    assert_eq!((world.registry.topics.len(), world.links.len()), (5, 3));
+    world
+}
+
+/// Takes steps from place 0 on, until there is no place to go on from: as many as pieces of `some`
+/// places have to be looked at.
+fn piece_by_piece(some: usize, mut step: impl FnMut(usize) -> Option<usize>) {
+    let mut place = Some(0);
+    let mut pieces = 0;
+    while let Some(at) = place {
+        assert_eq!(at, pieces * some);
+        pieces += 1;
+        place = step(at);
+    }
+    assert!((2..=8 / some + 1).contains(&pieces), "{pieces} pieces of {some}");
+}
+
+#[test]
+fn piece_by_piece_each_stream_is_met_once() {
+    for some in 1..5 {
+        let World { registry, .. } = five_streams();
+        let mut names = Vec::new();
+        piece_by_piece(some, |place| {
+            let (listed, next) = registry.page(place, some);
+            names.extend(listed.into_iter().map(|one| one.topic.name.as_str().to_owned()));
+            next
+        });
+        assert_eq!(names, ["s0", "s1", "s2", "s4", "s5"]);
+    }
+}
+
+#[test]
+fn piece_by_piece_each_connection_is_roused() {
+    for some in 1..5 {
+        let World { mut registry, .. } = five_streams();
+        piece_by_piece(some, |place| registry.rouse(place, some));
+        assert_eq!(registry.leftovers().signals.len(), 5, "once for each stream");
+    }
+}
+
+#[test]
+fn piece_by_piece_each_connection_is_asked_to_rotate() {
+    for some in 1..5 {
+        let World { mut registry, links, .. } = five_streams();
+        links.iter().for_each(|(link, _)| registry.opened(link.id, true));
+        piece_by_piece(some, |place| registry.ask_all_to_rotate(place, some));
+        for (link, _) in &links {
+            assert!(registry.changes(link.id, Instant::now()).unwrap().rotate);
+        }
+    }
+}
+
+#[test]
+fn piece_by_piece_each_stream_is_shut_down() {
+    for some in 1..5 {
+        let World { mut registry, .. } = five_streams();
+        piece_by_piece(some, |place| registry.shut_down(place, some));
+        let ended = registry.leftovers().done();
+        assert_eq!(ended.len(), 5);
+        assert!(ended.iter().all(|(_, reason)| matches!(reason, Some(CloseReason::Shutdown))));
+        assert!(registry.topics.is_empty() && registry.is_shut_down());
+    }
 }
 
 #[test]
