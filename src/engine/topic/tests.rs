@@ -529,3 +529,31 @@ fn what_is_there_can_be_taken_without_being_woken_later() {
     assert!(reader.next_now(&mut cx).is_none());
     assert_eq!(wakes.0.load(Relaxed), 0);
 }
+
+#[test]
+fn there_is_room_for_what_fits_beside_what_readers_have_yet_to_take() {
+    let name = StreamName::try_from("x").unwrap();
+    let settings = Config::default().buffer(4).buffer_bytes(10).stream();
+    let topic = Arc::new(Topic::new(name, FROM, settings, Arc::default()));
+    assert!(topic.has_room(99, 99), "nobody reads");
+
+    let mut reader = topic.read();
+    for (messages, bytes, fits) in
+        [(4, 10, true), (5, 5, false), (4, 11, false), (1, 11, true), (2, 11, false)]
+    {
+        assert_eq!(topic.has_room(messages, bytes), fits, "{messages} of {bytes} bytes");
+    }
+    topic.brought(vec![Message::from("12".to_owned())]);
+    for (messages, bytes, fits) in [(3, 8, true), (4, 4, false), (3, 9, false), (1, 11, false)] {
+        assert_eq!(topic.has_room(messages, bytes), fits, "{messages} of {bytes} bytes");
+    }
+    topic.brought(vec![Message::from("34".to_owned()), Message::from("56".to_owned())]);
+    for (messages, bytes, fits) in [(1, 4, true), (1, 5, false), (2, 1, false)] {
+        assert_eq!(topic.has_room(messages, bytes), fits, "{messages} of {bytes} bytes");
+    }
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    while reader.poll_next(&mut cx).is_ready() {
+        reader.take(|_| ());
+    }
+    assert!(topic.has_room(4, 10), "all is taken");
+}

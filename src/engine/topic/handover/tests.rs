@@ -1,8 +1,11 @@
 //! What readers get of a topic that is handed over, against the feed itself.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 
+use futures::task::{ArcWake, waker};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -123,6 +126,18 @@ impl Stage {
     }
 }
 
+/// A waker, and how often it was woken.
+fn counting_waker() -> (Waker, Arc<AtomicUsize>) {
+    struct Wakes(Arc<AtomicUsize>);
+    impl ArcWake for Wakes {
+        fn wake_by_ref(wakes: &Arc<Self>) {
+            wakes.0.fetch_add(1, Relaxed);
+        }
+    }
+    let wakes = Arc::new(AtomicUsize::new(0));
+    (waker(Arc::new(Wakes(Arc::clone(&wakes)))), wakes)
+}
+
 fn gap(reason: DisconnectReason) -> Got {
     Got::Gap(Gap::Reconnected { down_for: Duration::ZERO, reason })
 }
@@ -234,6 +249,39 @@ fn an_answer_proves_nothing_about_what_comes_after_its_ping() {
 }
 
 #[test]
+fn a_handover_whose_next_source_has_not_joined_is_looked_at_again() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.passes(TIMEOUT), Reviewed::Again(stage.now + TIMEOUT));
+}
+
+#[test]
+fn where_there_is_little_time_half_of_it_is_enough_to_be_silent_for() {
+    let mut stage = Stage::new();
+    stage.joins();
+    stage.brings(OLD, 0..3);
+    stage.brings(NEW, 0..3);
+    let settled_at = stage.now + SETTLED / 4;
+    let asked_at = stage.now + Duration::from_millis(1);
+    assert_eq!(stage.topic.answered(OLD, asked_at, asked_at, SETTLED / 2), None);
+    assert_eq!(stage.topic.review(NEW, settled_at, SETTLED / 2), ALIGNED);
+    assert_eq!(stage.reads_values(), [0, 1, 2]);
+}
+
+#[test]
+fn what_came_in_the_last_moment_does_not_tell_that_both_have_brought_the_same() {
+    let mut stage = Stage::new();
+    stage.joins();
+    let deadline = stage.now + TIMEOUT;
+    stage.passes(TIMEOUT - SETTLED / 2);
+    stage.brings(OLD, [7]);
+    stage.brings(NEW, [7]);
+    assert_eq!(stage.old_answers(), None);
+    assert_eq!(stage.passes(deadline - stage.now), Reviewed::Moved(Moved::Torn));
+    let expected = [Got::Value(7), gap(DisconnectReason::Rotated), Got::Value(7)];
+    assert_eq!(stage.reads(), expected);
+}
+
+#[test]
 fn a_slow_stream_goes_over_as_soon_as_both_have_brought_the_same() {
     let mut stage = Stage::new();
     stage.brings(OLD, 0..3);
@@ -283,10 +331,56 @@ fn a_source_whose_task_is_cut_off_leaves_the_stream_to_the_next_one_behind_a_gap
     let mut stage = Stage::new();
     stage.brings(OLD, 0..3);
     stage.topic.leave_to(NEW, stage.now);
+    stage.now += Duration::from_secs(2);
     stage.joins_as_source();
     stage.brings(NEW, 5..7);
-    let expected = [values(0..3), vec![gap(DisconnectReason::Rotated)], values(5..7)].concat_all();
-    assert_eq!(stage.reads(), expected);
+    let down_for = Duration::from_secs(2);
+    let told = Got::Gap(Gap::Reconnected { down_for, reason: DisconnectReason::Rotated });
+    assert_eq!(stage.reads(), [values(0..3), vec![told], values(5..7)].concat_all());
+}
+
+#[test]
+fn nothing_is_told_where_a_stream_is_left_to_its_source_or_before_anybody_joined_it() {
+    let mut stage = Stage::new();
+    stage.topic.leave_to(NEW, stage.now);
+    stage.joins_as_source();
+    stage.reads();
+    stage.topic.leave_to(NEW, stage.now);
+    stage.joins_as_source();
+    assert_eq!(stage.reads(), []);
+
+    let name = StreamName::try_from("x").unwrap();
+    let topic = Arc::new(Topic::new(name, OLD, Config::default().stream(), Arc::default()));
+    let mut stage = Stage { now: Instant::now(), reader: topic.read(), topic };
+    stage.topic.hand_over(NEW, stage.now);
+    stage.topic.leave_to(NEW, stage.now);
+    stage.joins_as_source();
+    assert_eq!(stage.reads(), []);
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut handover = Handover::new(NEW, None, Instant::now());
+    let message = || (Message::from("x".to_owned()), Mark::default());
+    for count in [MAX_RECORD - 1, 1, 1, 5] {
+        let parcel = std::iter::repeat_with(message).take(count).collect();
+        handover.deliver(&parcel, Instant::now());
+        assert!(handover.delivered.len() <= MAX_RECORD);
+    }
+    assert_eq!(handover.delivered.len(), MAX_RECORD);
+}
+
+#[test]
+fn there_is_room_for_fewer_bytes_than_a_stream_keeps() {
+    let settings = Config::default().buffer_bytes(10).stream();
+    let mut handover = Handover::new(NEW, None, Instant::now());
+    let mut holds = |text: &str| {
+        let parcel = std::iter::once((text.to_owned().into(), Mark::default())).collect();
+        handover.hold(parcel, &settings, Instant::now())
+    };
+    assert!(holds("12345"));
+    assert!(holds("1234"));
+    assert!(!holds("1"));
 }
 
 #[test]
@@ -333,7 +427,8 @@ fn a_next_source_that_brings_nothing_is_not_gone_over_to() {
     let mut stage = Stage::new();
     stage.joins();
     stage.brings(OLD, 0..3);
-    assert_eq!(stage.passes(TIMEOUT), Reviewed::Mute);
+    assert_eq!(stage.passes(TIMEOUT / 2), Reviewed::Again(stage.now + TIMEOUT / 2));
+    assert_eq!(stage.passes(TIMEOUT / 2), Reviewed::Mute);
     assert!(stage.topic.stay(NEW));
     stage.brings(OLD, 3..5);
     assert_eq!(stage.reads_values(), (0..5).collect::<Vec<_>>());
@@ -386,6 +481,27 @@ fn a_next_source_that_is_lost_takes_with_it_what_it_brought() {
 }
 
 #[test]
+fn what_is_held_wakes_nobody() {
+    let mut stage = Stage::new();
+    stage.joins();
+    let (waker, wakes) = counting_waker();
+    assert!(stage.reader.poll_next(&mut Context::from_waker(&waker)).is_pending());
+    stage.brings(NEW, [1]);
+    assert_eq!(wakes.load(Relaxed), 0);
+    stage.brings(OLD, [1]);
+    assert_eq!(wakes.load(Relaxed), 1);
+}
+
+#[test]
+fn a_next_source_that_is_lost_takes_nothing_over() {
+    let mut stage = Stage::new();
+    stage.joins();
+    assert!(!stage.loses(NEW));
+    assert!(!stage.loses(OLD));
+    assert_eq!((stage.source(), stage.reads()), (OLD, vec![]));
+}
+
+#[test]
 fn numbers_align_at_once_and_a_hole_between_them_is_told() {
     let numbered = |seq| Mark::default().seq(seq);
     for (new, got) in [(1..6, 6), (3..6, 6), (0..2, 3)] {
@@ -401,6 +517,13 @@ fn numbers_align_at_once_and_a_hole_between_them_is_told() {
     stage.brings_marked(NEW, 0..2, numbered);
     stage.brings_marked(NEW, 2..5, numbered);
     assert_eq!(stage.reads_values(), (0..5).collect::<Vec<_>>(), "it was behind");
+
+    let mut stage = Stage::new();
+    stage.brings_marked(OLD, 0..5, numbered);
+    stage.joins();
+    stage.brings_marked(NEW, 0..1, numbered);
+    stage.brings_marked(NEW, 1..8, numbered);
+    assert_eq!(stage.reads_values(), (0..8).collect::<Vec<_>>(), "it was far behind");
 
     let mut stage = Stage::new();
     stage.brings_marked(OLD, 0..3, numbered);
@@ -425,6 +548,12 @@ fn a_snapshot_needs_nothing_of_what_was_before_it() {
     assert!(!stage.brings_marked(NEW, [1, 2], snapshot));
     assert!(stage.brings_marked(NEW, [100, 4], snapshot));
     assert_eq!(stage.reads_values(), [0, 1, 2, 100, 4]);
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..3);
+    stage.joins();
+    assert!(stage.brings_marked(NEW, [8, 9, 100], snapshot));
+    assert_eq!(stage.reads_values(), [0, 1, 2, 8, 9, 100], "what was not delivered is");
 }
 
 #[test]
