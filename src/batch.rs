@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
@@ -136,9 +137,69 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Messages of one batch that follow on one another, and that one reader has taken together.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    batch: Arc<Batch>,
+    /// Those that are left.
+    left: Range<usize>,
+    replayed: bool,
+}
+
+impl Taken {
+    /// The messages of `batch` from position `from` on, `limit` of them at most.
+    pub(crate) fn new(batch: Arc<Batch>, from: u64, limit: usize) -> Self {
+        let len = batch.messages.len();
+        let start = usize::try_from(from.saturating_sub(batch.first)).map_or(len, |at| at.min(len));
+        let left = start..start.saturating_add(limit).min(len);
+        Self { batch, left, replayed: false }
+    }
+
+    /// The last message of `batch`, as what came before its reader did.
+    pub(crate) fn replay(batch: Arc<Batch>) -> Self {
+        let len = batch.messages.len();
+        Self { batch, left: len.saturating_sub(1)..len, replayed: true }
+    }
+
+    pub(crate) fn messages(&self) -> &[Message] {
+        &self.batch.messages[self.left.clone()]
+    }
+
+    /// What `read` makes of the next message, and steps over it.
+    pub(crate) fn read<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let index = self.left.next()?; // Before the user's code runs: a panic in it costs one message.
+        Some(read(&Entry { replayed: self.replayed, ..Entry::new(&self.batch, index) }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_of_a_batch_is_what_was_asked_for_and_no_more() {
+        let batch =
+            Arc::new(Batch::new(7, ["a", "b", "c"].map(Message::from).into(), Instant::now()));
+        let texts = |mut taken: Taken| {
+            let whole = taken.messages().len();
+            let mut texts = Vec::new();
+            while let Some(text) = taken.read(|entry| (entry.seq(), entry.message().clone())) {
+                texts.push(text);
+                assert_eq!(taken.messages().len() + texts.len(), whole);
+            }
+            texts.into_iter().map(|(seq, text)| (seq, text.as_text().unwrap().to_owned())).collect()
+        };
+        let check = |taken: Taken, expected: &[(u64, &str)]| {
+            let texts: Vec<_> = texts(taken);
+            assert!(texts.iter().map(|(seq, text)| (*seq, &**text)).eq(expected.iter().copied()));
+        };
+        check(Taken::new(Arc::clone(&batch), 7, usize::MAX), &[(7, "a"), (8, "b"), (9, "c")]);
+        check(Taken::new(Arc::clone(&batch), 8, 1), &[(8, "b")]);
+        check(Taken::new(Arc::clone(&batch), 10, 1), &[]);
+        check(Taken::new(Arc::clone(&batch), u64::MAX, 1), &[]);
+        check(Taken::replay(Arc::clone(&batch)), &[(9, "c")]);
+        assert!(Taken::replay(batch).read(|entry| entry.is_replayed()).unwrap());
+    }
 
     #[test]
     fn each_type_is_decoded_once() {

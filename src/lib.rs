@@ -100,6 +100,6 @@ pub use observe::{
 };
 pub use protocol::{DisconnectReason, ProxyFault};
 pub use stream::{
-    Continuity, Events, FallbackPolicy, LatencyBy, Lease, OnClose, Resync, ResyncPolicy, Resynced,
-    Sourced, StatusStream, Streams, Subscription, Values, WithFallback,
+    Batches, Continuity, Events, FallbackPolicy, Items, LatencyBy, Lease, OnClose, Resync,
+    ResyncPolicy, Resynced, Sourced, StatusStream, Streams, Subscription, Values, WithFallback,
 };

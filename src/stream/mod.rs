@@ -1,5 +1,6 @@
 //! The streams that users hold.
 
+mod batches;
 mod events;
 mod fallback;
 mod latency;
@@ -19,15 +20,18 @@ use std::task::{Context, Poll, ready};
 
 use futures::stream::{FusedStream, Stream};
 
+use crate::batch::Entry;
 use crate::decode::{DecodeError, FromMessage};
 use crate::engine::seat::Seat;
 use crate::engine::topic::{Next, Reader};
 use crate::error::{CloseReason, StreamError};
+use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::{Status, StreamInfo};
 
 use many::Many;
 
+pub use batches::{Batches, Items};
 pub use events::Events;
 pub use fallback::{FallbackPolicy, OnClose, Sourced, WithFallback};
 pub use latency::LatencyBy;
@@ -107,6 +111,46 @@ impl<T: FromMessage> Subscription<T> {
         limit: usize,
     ) -> usize {
         poll_fn(|cx| many::poll_recv_many(self, cx, buf, limit)).await
+    }
+
+    /// What `read` makes of the next item, if that is a message: it is lent as it came, neither
+    /// copied nor read as `T`. A notice comes as it does from [`recv`](Self::recv); `None` after the
+    /// end.
+    ///
+    /// For types that borrow from the message, one at a time; [`batches`](Self::batches) lends many
+    /// at once. Cancel safe: until `read` is called, nothing is taken.
+    ///
+    /// ```no_run
+    /// # async fn run(mut trades: wsmux::Subscription<wsmux::Message>) {
+    /// #[derive(serde::Deserialize)]
+    /// struct Trade<'a> {
+    ///     #[serde(rename = "s")]
+    ///     symbol: &'a str,
+    ///     #[serde(rename = "q")]
+    ///     quantity: &'a str,
+    /// }
+    ///
+    /// let is_large = |message: &wsmux::Message| {
+    ///     let trade: Trade<'_> = serde_json::from_slice(message.as_bytes()).ok()?;
+    ///     let quantity: f64 = trade.quantity.parse().ok()?;
+    ///     Some(trade.symbol == "BTCUSDT" && quantity > 1.0)
+    /// };
+    /// while let Some(item) = trades.recv_with(is_large).await {
+    ///     match item {
+    ///         Ok(Some(true)) => println!("a large one"),
+    ///         Ok(Some(false)) => {}
+    ///         Ok(None) => eprintln!("not a trade"),
+    ///         Err(notice) => eprintln!("{notice}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn recv_with<R>(
+        &mut self,
+        read: impl FnOnce(&Message) -> R,
+    ) -> Option<Result<R, StreamError>> {
+        let next = poll_fn(|cx| self.reader.poll_next(cx)).await?;
+        self.read(next, |entry| Ok(read(entry.message())))
     }
 
     /// Waits until the stream is joined, or until there is something to read because it was:
@@ -233,8 +277,16 @@ impl<T: FromMessage> Subscription<T> {
 
     /// What the reader has come to, as an item.
     fn item(&mut self, next: Next) -> Option<Result<T, StreamError>> {
+        self.read(next, T::from_entry)
+    }
+
+    fn read<R>(
+        &mut self,
+        next: Next,
+        read: impl FnOnce(&Entry<'_>) -> Result<R, DecodeError>,
+    ) -> Option<Result<R, StreamError>> {
         Some(match next {
-            Next::Message => self.reader.take(T::from_entry)?.map_err(|e| {
+            Next::Message => self.reader.take(read)?.map_err(|e| {
                 self.seat.core().metrics.decode_error();
                 StreamError::Decode(e)
             }),

@@ -14,10 +14,10 @@ use tokio_stream::StreamMap;
 use wsmux::protocol::{DialError, UrlError};
 use wsmux::transport::{Tls, TlsError, TransportError, Tungstenite};
 use wsmux::{
-    BuildError, CloseReason, Config, ConfigError, ConnectionId, DecodeError, Diagnosis,
+    Batches, BuildError, CloseReason, Config, ConfigError, ConnectionId, DecodeError, Diagnosis,
     DisconnectReason, Event, Events, FromMessage, Gap, Health, HealthChange, HealthChanges,
-    InvalidName, LatencyBy, Lease, Limiter, ManagerMetrics, Message, MetricsEvery, Overall, Shared,
-    Stamped, Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError,
+    InvalidName, Items, LatencyBy, Lease, Limiter, ManagerMetrics, Message, MetricsEvery, Overall,
+    Shared, Stamped, Status, StatusStream, StreamError, StreamInfo, StreamName, SubscribeError,
     Subscription, Text, Thresholds, Values, WsManager,
 };
 
@@ -241,6 +241,8 @@ fn a_subscription_is_send_and_unpin_whatever_it_reads() {
     fn check<T: Send + Sync + Unpin + 'static>() {}
     check::<Subscription<Awkward>>();
     check::<Values<Awkward>>();
+    check::<Batches<Awkward>>();
+    check::<Items<Awkward>>();
     let awkward = Awkward::from_message("abc".into()).unwrap();
     assert_eq!(awkward.0.get(), 3);
     let _ = awkward.1;

@@ -2,6 +2,7 @@
 //!
 //! One binary for all of it: it links once.
 
+mod batches;
 mod callbacks;
 mod compose;
 mod credentials;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Topic;
 use super::ring::{Cursor, Ring, merged};
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
 use crate::error::{CloseReason, Gap};
@@ -159,6 +159,23 @@ impl Reader {
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
         self.at.store(self.cursor, Relaxed);
         Some(read(&entry))
+    }
+
+    /// The message that [`poll_next`](Self::poll_next) has announced with those of its batch that
+    /// follow on it, `limit` at most, and steps over them.
+    pub(crate) fn take_many(&mut self, limit: usize) -> Option<Taken> {
+        let Some(batch) = self.batch.take() else {
+            let batch = self.replay.take()?;
+            self.replayed = true;
+            return Some(Taken::replay(batch));
+        };
+        let from = self.cursor;
+        self.cursor = batch.end().min(from.saturating_add(limit as u64));
+        self.at.store(self.cursor, Relaxed);
+        if self.cursor < batch.end() {
+            self.batch = Some(Arc::clone(&batch));
+        }
+        Some(Taken::new(batch, from, limit))
     }
 
     fn take_replay<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
