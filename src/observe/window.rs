@@ -11,7 +11,9 @@
 //! 2. A bucket carries the number of its slice of time, so a count that nobody has looked at for
 //!    days is not mistaken for a new one.
 //! 3. A count stops at the largest that a bucket can hold, `u32::MAX`; it never wraps.
+//! 4. What has never happened has no buckets: most of what is counted should be rare.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -84,21 +86,21 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Window {
     /// In the upper half the number of the slice, from 1; in the lower half its count.
-    buckets: Box<[AtomicU64]>,
+    buckets: OnceLock<Box<[AtomicU64]>>,
     origin: Instant,
     slice: Duration,
 }
 
 impl Window {
     pub(crate) fn new(origin: Instant, length: Duration) -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        Self { buckets, origin, slice: length / BUCKETS as u32 }
+        Self { buckets: OnceLock::new(), origin, slice: length / BUCKETS as u32 }
     }
 
     /// Counts `n` at `now`. What comes later than a whole window is left out.
     pub(crate) fn add(&self, n: u64, now: Instant) {
         let slice = self.number(now);
-        let bucket = &self.buckets[(slice % BUCKETS) as usize];
+        let buckets = self.buckets.get_or_init(|| (0..BUCKETS).map(|_| 0.into()).collect());
+        let bucket = &buckets[(slice % BUCKETS) as usize];
         let added = |old: u64| {
             let (of, count) = unpack(old);
             match of.cmp(&slice) {
@@ -113,7 +115,8 @@ impl Window {
     /// What was counted in the window that ends at `now`.
     pub(crate) fn sum(&self, now: Instant) -> u64 {
         let last = self.number(now);
-        let buckets = self.buckets.iter().map(|bucket| unpack(bucket.load(Relaxed)));
+        let buckets = self.buckets.get().into_iter().flatten();
+        let buckets = buckets.map(|bucket| unpack(bucket.load(Relaxed)));
         // What was counted by a clock ahead of ours is no older than the window.
         buckets.filter(|(slice, _)| slice + BUCKETS > last).map(|(_, count)| count).sum()
     }
@@ -203,7 +206,8 @@ mod tests {
         let window = || Window::new(Instant::now(), MINUTE);
         assert_eq!(agrees(&steps, &window(), Window::sum), Ok(()));
         let never_forgets = |window: &Window, _| {
-            window.buckets.iter().map(|bucket| unpack(bucket.load(Relaxed)).1).sum()
+            let buckets = window.buckets.get().into_iter().flatten();
+            buckets.map(|bucket| unpack(bucket.load(Relaxed)).1).sum()
         };
         let sparse: Vec<_> = (0..9).map(|_| (61_000, 1)).collect();
         assert!(agrees(&sparse, &window(), never_forgets).is_err());
