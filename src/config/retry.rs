@@ -8,6 +8,7 @@
 //!
 //! [aws]: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -125,7 +126,7 @@ impl RetryPolicy {
 /// The delays of one connection's current run of failures.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    policy: RetryPolicy,
+    policy: Arc<RetryPolicy>,
     failures: u32,
     rng: SmallRng,
     /// Whether the last connection was open for long enough.
@@ -133,7 +134,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn new(policy: RetryPolicy, seed: u64) -> Self {
+    pub(crate) fn new(policy: impl Into<Arc<RetryPolicy>>, seed: u64) -> Self {
+        let policy = policy.into();
         Self { policy, failures: 0, rng: SmallRng::seed_from_u64(seed), stable: false }
     }
 

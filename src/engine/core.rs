@@ -25,7 +25,7 @@ use super::registry::{Asked, Changes, Kind, Leftovers, Link, Registry};
 use super::sync::{Following, Mutex, Signal, Watch};
 use super::tokens::Tokens;
 use super::topic::Topic;
-use crate::config::{Config, Credentials, StreamConfig};
+use crate::config::{Config, Credentials, RetryPolicy, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::health::Ended;
@@ -49,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) overall: Arc<Watch<Overall>>,
     pub(crate) protocol: Arc<dyn Protocol>,
     registry: Mutex<Registry>,
+    pub(super) retry: Arc<RetryPolicy>,
     /// Tasks that run.
     running: Arc<Watch<usize>>,
     pub(crate) runtime: Option<Runtime>,
@@ -57,7 +58,9 @@ pub(crate) struct Core {
     pub(crate) seed: u64,
     /// Sleeps of the machine that any connection has noticed.
     pub(super) sleeps: Arc<AtomicU64>,
-    streams: HashMap<StreamName, StreamConfig>,
+    /// What holds for each stream, and for those that have values of their own.
+    stream: Arc<StreamConfig>,
+    streams: HashMap<StreamName, Arc<StreamConfig>>,
     pub(super) sweeper: Arc<Signal>,
     pub(super) sweeping: Arc<AtomicBool>,
     pub(crate) tokens: Option<Tokens>,
@@ -92,12 +95,14 @@ impl Core {
             overall: Arc::new(Watch::new(Overall::default())),
             protocol,
             registry: Mutex::new(Registry::new(&config)),
+            retry: Arc::new(config.retry.clone()),
             running: Arc::new(Watch::new(0)),
             runtime,
             runs_on: Mutex::default(),
             seed,
             sleeps: Arc::default(),
-            streams,
+            stream: Arc::new(config.stream()),
+            streams: streams.into_iter().map(|(name, own)| (name, Arc::new(own))).collect(),
             sweeper: Arc::default(),
             sweeping: Arc::default(),
             tokens: credentials.map(|c| Tokens::new(c, &config, seed, wall)),
@@ -142,7 +147,7 @@ impl Core {
     }
 
     fn open_topic(&self, name: &StreamName, source: ConnectionId) -> Arc<Topic> {
-        let settings = self.streams.get(name).cloned().unwrap_or_else(|| self.config.stream());
+        let settings = Arc::clone(self.streams.get(name).unwrap_or(&self.stream));
         Arc::new(Topic::new(name.clone(), source, settings, Arc::clone(&self.metrics)))
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod outgoing;
 mod penalty;
 pub(crate) mod registry;
 pub(crate) mod seat;
+mod small;
 mod sweeper;
 pub(crate) mod sync;
 pub(crate) mod tokens;

@@ -17,7 +17,7 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use tokio::time::Instant;
 
-use super::connection::task::Running;
+use super::connection::task::{End, Running};
 use super::core::{Core, Parts};
 use super::defect::{Defect, with};
 use super::flight::SingleFlight;
@@ -138,7 +138,10 @@ fn play_connection(
 ) {
     let changes = || core.upgrade().and_then(|core| core.changes(link.id));
     let wait = || block_on(poll_fn(|cx| link.signal.poll_take(cx)));
-    let mut unused = || running.end(CloseReason::Unused, false, Duration::ZERO);
+    let mut unused = || {
+        let (floor, reason) = (Duration::ZERO, CloseReason::Unused);
+        running.end(End { floor, host: None, reason, was_stable: false });
+    };
     let mut topics = Vec::new();
     loop {
         match changes() {

@@ -28,9 +28,10 @@ use tokio::time::Instant;
 
 use super::defect::{Defect, seeded};
 use super::penalty::{Bounds, Penalties};
+use super::small::Few;
 use super::sync::Signal;
 use super::topic::Topic;
-use crate::config::Config;
+use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::{ConnectionId, Overall, StreamInfo};
@@ -39,12 +40,12 @@ use crate::protocol::Lane;
 #[derive(Debug)]
 pub(crate) struct Registry {
     by_name: HashMap<StreamName, usize>,
-    connections: HashMap<ConnectionId, Handle>,
+    connections: HashMap<ConnectionId, Box<Handle>>,
     /// Streams in the order in which they will have lingered long enough.
     due: BTreeSet<(Instant, usize)>,
     /// Streams in the order in which they were left.
     idle: BTreeSet<(Instant, usize)>,
-    lanes: HashMap<Lane, Crossing>,
+    lanes: HashMap<Lane, Box<Crossing>>,
     leftovers: Leftovers,
     max_connections: usize,
     next_id: u64,
@@ -82,7 +83,7 @@ struct Handle {
     capacity: usize,
     /// Names whose topic may have changed since the connection last asked; in order, so that a seed
     /// decides in which order they are joined.
-    dirty: BTreeSet<StreamName>,
+    dirty: Few<StreamName>,
     has_slot: bool,
     /// How many of its topics have neither readers nor leases.
     idle: usize,
@@ -91,7 +92,7 @@ struct Handle {
     is_open: bool,
     lane: Lane,
     /// Keys of the topics it carries, or is to take over.
-    names: BTreeSet<usize>,
+    names: Few<usize>,
     /// How many of them it is to take over.
     pending: usize,
     /// Whether another one is to take its place, as soon as it comes to it.
@@ -107,12 +108,12 @@ struct Handle {
 #[derive(Debug, Default)]
 struct Crossing {
     /// Those that wait for an older one to end.
-    blocked: BTreeSet<ConnectionId>,
+    blocked: Few<ConnectionId>,
     /// Those that were taken out and whose tasks have not ended.
-    closing: BTreeSet<ConnectionId>,
+    closing: Few<ConnectionId>,
     live: usize,
     /// Those with room for another name.
-    roomy: BTreeSet<ConnectionId>,
+    roomy: Few<ConnectionId>,
 }
 
 /// The right to have a socket. A connection that is closing keeps its slot until its task ends.
@@ -412,7 +413,7 @@ impl Registry {
         self.slots.held.remove(&id);
         if let Some(crossing) = self.lanes.get_mut(lane) {
             crossing.closing.remove(&id);
-            for blocked in std::mem::take(&mut crossing.blocked) {
+            for blocked in std::mem::take(&mut crossing.blocked).into_iter() {
                 let handle = self.connections.get(&blocked);
                 self.leftovers.signals.extend(handle.map(|handle| Arc::clone(&handle.signal)));
             }
@@ -567,20 +568,20 @@ impl Registry {
         let signal = Arc::new(Signal::default());
         let handle = Handle {
             capacity: capacity.max(1),
-            dirty: BTreeSet::new(),
+            dirty: Few::None,
             has_slot: false,
             idle: 0,
             idle_rank: None,
             is_open: false,
             lane: lane.clone(),
-            names: BTreeSet::new(),
+            names: Few::None,
             pending: 0,
             rotate: false,
             signal: Arc::clone(&signal),
             successor: None,
             succeeds: None,
         };
-        self.connections.insert(id, handle);
+        self.connections.insert(id, Box::new(handle));
         self.tasks.insert(id, None);
         let crossing = self.lanes.entry(lane.clone()).or_default();
         crossing.live += 1;
@@ -738,7 +739,7 @@ impl Listed {
         StreamInfo {
             attempt: facts.attempt,
             bytes: facts.bytes,
-            config: self.topic.settings.clone(),
+            config: StreamConfig::clone(&self.topic.settings),
             connection: self.connection,
             down_for: facts.down_since.map(ago),
             gaps: facts.gaps,

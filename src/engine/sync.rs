@@ -230,7 +230,14 @@ impl<T: Clone> Following<T> {
 
 impl<T> Drop for Following<T> {
     fn drop(&mut self) {
-        let waker = self.watch.0.lock().wakers.remove(self.place);
+        let waker = {
+            let mut watched = self.watch.0.lock();
+            let waker = watched.wakers.remove(self.place);
+            if watched.wakers.is_empty() {
+                watched.wakers = Slab::new(); // Most are followed for a moment only.
+            }
+            waker
+        };
         drop(waker);
     }
 }

@@ -61,7 +61,10 @@ struct State {
 
 /// A token in use.
 #[derive(Clone, Debug)]
-pub(crate) struct Issued {
+pub(crate) struct Issued(Arc<Issue>);
+
+#[derive(Debug)]
+struct Issue {
     /// The call that it came of.
     call: u64,
     life: Option<Life>,
@@ -79,12 +82,12 @@ struct Life {
 
 impl Issued {
     pub(crate) fn secret(&self) -> &Secret {
-        &self.secret
+        &self.0.secret
     }
 
     /// The longest time by which a socket may renew it early.
     pub(crate) fn jitter(&self) -> Duration {
-        self.life.map(|life| life.margin / 2).unwrap_or_default()
+        self.0.life.map(|life| life.margin / 2).unwrap_or_default()
     }
 }
 
@@ -142,7 +145,7 @@ impl Tokens {
 
     /// A token to go on with in place of `old`.
     pub(crate) async fn renew(&self, old: &Issued) -> Result<Issued, NoToken> {
-        self.newer_than(Some(old.call)).await
+        self.newer_than(Some(old.0.call)).await
     }
 
     async fn newer_than(&self, old: Option<u64>) -> Result<Issued, NoToken> {
@@ -160,7 +163,7 @@ impl Tokens {
     /// The server refused `issued`.
     pub(crate) fn refuse(&self, issued: &Issued) {
         let mut state = self.0.state.lock();
-        if issued.call >= state.oldest {
+        if issued.0.call >= state.oldest {
             state.refused = true;
             state.oldest = state.calls + 1;
         }
@@ -177,10 +180,10 @@ impl Tokens {
     pub(crate) fn next_look(&self, issued: &Issued, early: Duration) -> Option<Instant> {
         let (now, wall) = (Instant::now(), (self.0.wall)());
         let state = self.0.state.lock();
-        let due = if issued.call < state.oldest {
+        let due = if issued.0.call < state.oldest {
             now
         } else {
-            let life = issued.life?;
+            let life = issued.0.life?;
             let renew_at = life.renew_at.checked_sub(early).unwrap_or(life.renew_at);
             if life.is_over(now, wall) { now } else { renew_at.min(now + LOOK) }
         };
@@ -194,13 +197,13 @@ impl Shared {
         let (now, wall) = (Instant::now(), (self.wall)());
         let state = self.state.lock();
         let held = state.held.as_ref()?;
-        let is_fresh = held.life.is_some_and(|life| !life.is_over(now, wall));
-        let is_newer = newer_than.is_none_or(|old| held.call > old);
-        (is_fresh && is_newer && held.call >= state.oldest).then(|| held.clone())
+        let is_fresh = held.0.life.is_some_and(|life| !life.is_over(now, wall));
+        let is_newer = newer_than.is_none_or(|old| held.0.call > old);
+        (is_fresh && is_newer && held.0.call >= state.oldest).then(|| held.clone())
     }
 
     fn is_current(&self, issued: &Issued) -> bool {
-        issued.call >= self.state.lock().oldest
+        issued.0.call >= self.state.lock().oldest
     }
 
     /// Asks the provider. All that it does is contained: failures, panics, and no answer at all.
@@ -258,7 +261,7 @@ impl Shared {
             }
         };
         let life = expires_at.and_then(|at| Life::new(at, self.refresh, wall));
-        let issued = Issued { call, life, secret };
+        let issued = Issued(Arc::new(Issue { call, life, secret }));
         state.backoff.record_uptime(NEVER);
         state.renewals_wait_until = None;
         state.refused &= reason != TokenReason::Refused || call < state.oldest;

@@ -29,7 +29,7 @@ pub(super) struct Desk<'a> {
 /// What a session said that is acted upon after it has spoken.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    pub(super) failed: Option<(Verdict, String)>,
+    pub(super) failed: Option<Box<(Verdict, String)>>,
     /// When the first name was joined.
     pub(super) joined_at: Option<Instant>,
     /// Streams that are over, to be closed for their readers.
@@ -49,7 +49,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn failed(&mut self, verdict: Verdict, why: &str) {
-        self.said.failed.get_or_insert_with(|| (verdict, self.mask.apply(why)));
+        self.said.failed.get_or_insert_with(|| Box::new((verdict, self.mask.apply(why))));
     }
 
     fn gap(&mut self, to: To<'_>, missed: Option<u64>) {

@@ -10,7 +10,6 @@
 //! the registry wants, and says the difference: the first join, later ones, and those after a
 //! reconnect are the same code.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use crate::engine::core::Core;
 use crate::engine::events::Log;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
+use crate::engine::small::{Few, Index};
 use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
@@ -42,29 +42,29 @@ const REVIEW: Duration = Duration::from_millis(1);
 pub(super) struct Members {
     /// Of the most demanding member since there last was none.
     budget: (usize, usize),
-    by_name: HashMap<StreamName, usize>,
+    by_name: Index,
     /// The connection that carries them.
     connection: ConnectionId,
     /// When each silence may have been too long; looked at again when it comes.
-    data_due: BTreeSet<(Instant, usize)>,
+    data_due: Few<(Instant, usize)>,
     events: Arc<Log<Event>>,
     handover_timeout: Duration,
     /// When each join has taken too long.
-    join_due: BTreeSet<(Instant, usize)>,
+    join_due: Few<(Instant, usize)>,
     members: Slab<Member>,
     metrics: Arc<Metrics>,
     /// What the registry has yet to be told.
     moved: Vec<Handed>,
     /// What the program itself sends on those that are joined.
     post: Arc<Post>,
-    retry: RetryPolicy,
+    retry: Arc<RetryPolicy>,
     /// When to look at the handover of a member that waits to be taken over.
-    review_due: BTreeSet<(Instant, usize)>,
+    review_due: Few<(Instant, usize)>,
     seed: u64,
     /// Members with messages that are not published yet.
     touched: Vec<usize>,
     /// Members to be joined, and not before when.
-    wanted: BTreeSet<(Option<Instant>, usize)>,
+    wanted: Few<(Option<Instant>, usize)>,
     woken: Vec<Waker>,
 }
 
@@ -99,21 +99,21 @@ impl Members {
     pub(super) fn new(core: &Core, connection: ConnectionId, seed: u64) -> Self {
         Self {
             budget: (BATCH, BATCH_BYTES),
-            by_name: HashMap::new(),
+            by_name: Index::None,
             connection,
-            data_due: BTreeSet::new(),
+            data_due: Few::None,
             events: Arc::clone(&core.events),
             handover_timeout: core.config.handover_timeout,
-            join_due: BTreeSet::new(),
-            members: Slab::new(),
+            join_due: Few::None,
+            members: Slab::with_capacity(1),
             metrics: Arc::clone(&core.metrics),
             moved: Vec::new(),
             post: Arc::default(),
-            retry: core.config.retry.clone(),
-            review_due: BTreeSet::new(),
+            retry: Arc::clone(&core.retry),
+            review_due: Few::None,
             seed,
             touched: Vec::new(),
-            wanted: BTreeSet::new(),
+            wanted: Few::None,
             woken: Vec::new(),
         }
     }
@@ -123,7 +123,7 @@ impl Members {
     pub(super) fn apply(&mut self, changes: Vec<Change>, status: &Status) -> Vec<StreamName> {
         let mut left = Vec::new();
         for Change { name, not_before, topic } in changes {
-            match (self.by_name.get(&name).copied(), topic) {
+            match (self.by_name.get(name.as_str()), topic) {
                 (None, None) => {}
                 (None, Some(topic)) => self.add(topic, not_before, status),
                 (Some(key), Some(topic)) => self.succeed(key, topic, status),
@@ -163,7 +163,7 @@ impl Members {
     /// The server has confirmed `name`. A confirmation that comes while its next join waits is of
     /// one that was taken back: the server is about to stop what it confirms.
     pub(super) fn confirmed(&mut self, name: &str, attempt: u32, now: Instant) {
-        let Some(&key) = self.by_name.get(name) else { return };
+        let Some(key) = self.by_name.get(name) else { return };
         if !matches!(self.members[key].stage, Stage::Wanted { not_before: Some(_) }) {
             self.joined(name, attempt, now);
         }
@@ -171,7 +171,7 @@ impl Members {
 
     /// `name` is joined, whether or not it was asked for.
     pub(super) fn joined(&mut self, name: &str, attempt: u32, now: Instant) {
-        let Some(&key) = self.by_name.get(name) else { return };
+        let Some(key) = self.by_name.get(name) else { return };
         let member = &mut self.members[key];
         if matches!(member.stage, Stage::Joined { .. }) {
             return;
@@ -231,8 +231,8 @@ impl Members {
 
     fn review_at(&mut self, key: usize, due: Option<Instant>) {
         let before = std::mem::replace(&mut self.members[key].review_due, due);
-        before.into_iter().for_each(|before| _ = self.review_due.remove(&(before, key)));
-        self.review_due.extend(due.map(|due| (due, key)));
+        before.into_iter().for_each(|before| self.review_due.remove(&(before, key)));
+        due.into_iter().for_each(|due| self.review_due.insert((due, key)));
     }
 
     /// What the registry has to be told of handovers.
@@ -243,7 +243,7 @@ impl Members {
     /// Takes a message for later [`publish`](Self::publish), if it is for anybody.
     pub(super) fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         let known = match to {
-            To::Name(name) => self.by_name.get(name).copied(),
+            To::Name(name) => self.by_name.get(name),
             To::All if self.members.len() == 1 => self.members.iter().next().map(|(key, _)| key),
             To::All => return self.data_for_all(&payload, mark),
         };
@@ -299,7 +299,7 @@ impl Members {
         match to {
             To::All => self.members.iter().for_each(|(_, member)| skip(member)),
             To::Name(name) => {
-                let member = self.by_name.get(name).map(|&key| &self.members[key]);
+                let member = self.by_name.get(name).map(|key| &self.members[key]);
                 member.into_iter().for_each(skip);
             }
         }
@@ -307,7 +307,7 @@ impl Members {
 
     /// Whether one more message of `len` bytes makes no reader of `name` lose one.
     pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
-        let Some(&key) = self.by_name.get(name) else { return true };
+        let Some(key) = self.by_name.get(name) else { return true };
         if self.members[key].pending.len() >= BATCH {
             self.publish(now); // Counting what waits must not take longer and longer.
         }
@@ -318,14 +318,14 @@ impl Members {
     /// The server refuses `name`: it is not carried any more.
     pub(super) fn rejected(&mut self, name: &str, now: Instant) -> Option<Arc<Topic>> {
         self.publish(now);
-        let &key = self.by_name.get(name)?;
+        let key = self.by_name.get(name)?;
         Some(self.remove(key))
     }
 
     /// The server has ended `name`, which is joined again after a delay.
     pub(super) fn ended(&mut self, name: &str, now: Instant) -> Option<GivenUp> {
         self.publish(now);
-        let &key = self.by_name.get(name)?;
+        let key = self.by_name.get(name)?;
         self.fail(key, &DisconnectReason::StreamEnded, now)
     }
 
@@ -366,8 +366,9 @@ impl Members {
         let member = &mut self.members[key];
         let error = Arc::new(TransportError::new(reason.clone()));
         member.topic.failed(self.connection, Arc::clone(&error));
-        let backoff =
-            member.backoff.get_or_insert_with(|| Box::new(Backoff::new(self.retry.clone(), seed)));
+        let backoff = member
+            .backoff
+            .get_or_insert_with(|| Box::new(Backoff::new(Arc::clone(&self.retry), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
             let (topic, heard_at) = (&member.topic, member.heard_at);
             let moved = topic.break_off(self.connection, heard_at, reason.clone(), now);
@@ -435,7 +436,7 @@ impl Members {
     }
 
     pub(super) fn carries(&self, name: &StreamName) -> bool {
-        self.by_name.contains_key(name)
+        self.by_name.get(name.as_str()).is_some()
     }
 
     /// When something is to be done about a member. Joins come only once the session is `ready`.
@@ -516,7 +517,7 @@ impl Members {
         self.review_at(key, None);
         let member = self.members.remove(key);
         member.topic.outgoing.leave(&self.post);
-        self.by_name.remove(&member.topic.name);
+        self.by_name.remove(member.topic.name.as_str());
         self.touched.retain(|touched| *touched != key);
         member.topic
     }
@@ -529,7 +530,7 @@ impl Members {
         self.members[key].stage = stage;
         match stage {
             Stage::Joined { data_due } => {
-                self.data_due.extend(data_due.map(|due| (due, key)));
+                data_due.into_iter().for_each(|due| self.data_due.insert((due, key)));
             }
             Stage::Joining { deadline } => {
                 self.join_due.insert((deadline, key));

@@ -62,7 +62,7 @@ struct Connection {
     events: Arc<Log<Event>>,
     /// What the last failure asked the next dial to wait, whoever makes it.
     floor: Duration,
-    /// Where the last socket that failed was to lead, for the log.
+    /// Where the last socket led, or was to, for the log.
     host: Option<String>,
     limiter: Limiter,
     /// Held while a socket is open, where other managers may have one to the same base.
@@ -96,10 +96,16 @@ impl Connection {
         let mut state = State::Waiting;
         loop {
             let step = match state {
-                State::BackingOff { delay, closing } => self.back_off(delay, closing).await,
-                State::Connecting => self.connect().await,
-                State::Open(open) => self.drive(open).await,
-                State::Waiting => self.wait().await,
+                // Boxed: what is needed on the way to a socket takes no room beside an open one.
+                State::BackingOff { delay, closing } => {
+                    Box::pin(self.back_off(delay, closing)).await
+                }
+                State::Connecting => Box::pin(self.connect()).await,
+                State::Open(mut open) => {
+                    let ended = poll_fn(|cx| open.poll(cx, &mut self.context)).await;
+                    Box::pin(self.leave(open, ended)).await
+                }
+                State::Waiting => Box::pin(self.wait()).await,
             };
             state = match step {
                 Continue(state) => state,
@@ -176,7 +182,10 @@ impl Connection {
                 Continue(State::Connecting)
             }
             // The permit is held until a pause of the host is known to whoever is next.
-            Err(e) => self.retry(e, Some(&request), "cannot connect to").map_continue(State::after),
+            Err(e) => {
+                let host = request.url().origin();
+                self.retry(e, Some(&host), "cannot connect to").map_continue(State::after)
+            }
         }
     }
 
@@ -215,14 +224,15 @@ impl Connection {
             let manager = Arc::as_ptr(&self.context.metrics) as usize;
             self.present = Some(Neighbours::process_wide().enter(manager, request));
         }
+        self.host = Some(request.url().origin());
         self.tell_open(true);
         self.announce(Status::Joining);
         let used = self.trust.in_use();
         State::Open(Box::new(Open::new(socket, session, request, attempt, used, &mut self.context)))
     }
 
-    async fn drive(&mut self, mut open: Box<Open>) -> Step {
-        let ended = poll_fn(|cx| open.poll(cx, &mut self.context)).await;
+    /// The socket is not used any more.
+    async fn leave(&mut self, open: Box<Open>, ended: Ended) -> Step {
         let uptime = open.uptime();
         self.was_stable = self.backoff.record_uptime(open.joined_for());
         if self.was_stable {
@@ -231,14 +241,15 @@ impl Connection {
         self.trust.used(open.issued(), open.was_joined(), self.was_stable);
         self.tell_open(false);
         self.present = None;
-        let (heard_at, request) = (open.heard_at(), open.request().clone());
+        let heard_at = open.heard_at();
         match ended {
             Ended::Lost { error, close } => {
                 self.context.members.break_off(heard_at, error.reason(), Instant::now());
                 handover::tell_moved(&mut self.context);
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
-                match self.retry(error, Some(&request), "lost") {
+                let host = self.host.clone();
+                match self.retry(error, host.as_deref(), "lost") {
                     Continue(delay) => Continue(State::BackingOff { delay, closing }),
                     Break(reason) => {
                         if let Some(socket) = closing {
@@ -273,18 +284,17 @@ impl Connection {
     fn retry(
         &mut self,
         error: TransportError,
-        request: Option<&Request>,
+        host: Option<&str>,
         failed: &str,
     ) -> ControlFlow<CloseReason, Duration> {
         let error = Arc::new(error);
-        let host = request.map(|request| request.url().origin());
-        self.host = host.clone().or(self.host.take());
+        self.host = host.map(str::to_owned).or(self.host.take());
         self.context.members.failed(&error);
-        let judged = self.judge(&error, host.as_deref());
+        let judged = self.judge(&error, host);
         let succeeds = self.succeeds();
         if self.gives_up_succeeding() {
             if succeeds {
-                let host = host.as_deref().unwrap_or("the server");
+                let host = host.unwrap_or("the server");
                 tracing::warn!(
                     connection = %self.context.link.id, lane = ?self.context.link.lane, host,
                     reason = error.reason().label(),
@@ -305,7 +315,7 @@ impl Connection {
                     connection = %self.context.link.id, lane = ?self.context.link.lane, host,
                     reason = error.reason().label(),
                     "{failed} {}: {}; attempt {attempt} follows in {delay:.1?}",
-                    host.as_deref().unwrap_or(self.context.link.lane.as_str()), error.in_full(),
+                    host.unwrap_or(self.context.link.lane.as_str()), error.in_full(),
                 );
                 self.announce_retry(attempt, delay, error);
                 Continue(delay)

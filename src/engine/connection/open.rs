@@ -38,6 +38,8 @@ pub(super) struct Open {
     frames: Frames,
     /// Whether the session knows that the socket is open.
     greeted: bool,
+    /// Names that the URL joins, until the session is ready.
+    joins: Vec<StreamName>,
     /// The time, as of this turn or of what was read in it.
     pub(super) now: Instant,
     opened_at: Instant,
@@ -47,7 +49,6 @@ pub(super) struct Open {
     pulse: Pulse,
     ready: bool,
     renewal: Renewal,
-    request: Request,
     replacement: Replacement,
     said: Said,
     pub(super) session: Box<dyn Session>,
@@ -88,6 +89,7 @@ impl Open {
             attempt,
             frames: Frames::with_budget(1, 1),
             greeted: false,
+            joins: request.joins().to_vec(),
             now,
             opened_at: now,
             outbox: Outbox::default(),
@@ -95,7 +97,6 @@ impl Open {
             pulse: Pulse::new(now, (of.wall)(), Arc::clone(&of.sleeps)),
             ready: false,
             renewal: Renewal::new(used, &mut of.random),
-            request: request.clone(),
             replacement: Replacement::new(of, now),
             said: Said::default(),
             session,
@@ -136,10 +137,6 @@ impl Open {
 
     pub(super) fn heard_at(&self) -> Instant {
         self.pulse.heard_at()
-    }
-
-    pub(super) fn request(&self) -> &Request {
-        &self.request
     }
 
     pub(super) fn into_socket(self) -> Option<BoxSocket> {
@@ -288,7 +285,7 @@ impl Open {
             self.replacement.hurry(within, of, self.now);
         }
         match self.said.failed.take() {
-            Some((verdict, why)) => Err(self.given_up(verdict, why, of)),
+            Some(failed) => Err(self.given_up(*failed, of)),
             None => Ok(()),
         }
     }
@@ -308,7 +305,7 @@ impl Open {
 
     /// The session is ready: what the URL asked for is joined, or not wanted any more.
     fn joined_by_url(&mut self, of: &mut Context) -> Poised {
-        let joins = self.request.joins().to_vec();
+        let joins = std::mem::take(&mut self.joins);
         let (wanted, unwanted): (Vec<StreamName>, Vec<_>) =
             joins.into_iter().partition(|name| of.members.carries(name));
         for name in &wanted {
@@ -321,7 +318,7 @@ impl Open {
         self.speak(of, |session, cx| session.leave(&unwanted, cx))
     }
 
-    fn given_up(&self, verdict: Verdict, why: String, of: &mut Context) -> Ended {
+    fn given_up(&self, (verdict, why): (Verdict, String), of: &mut Context) -> Ended {
         of.overruled = Some(verdict);
         let error = TransportError::new(DisconnectReason::Protocol).with_source(why);
         Ended::Lost { error, close: true }

@@ -14,7 +14,7 @@ use crate::config::{NoToken, Secret};
 use crate::engine::tokens::{Issued, Tokens};
 
 /// Without credentials there is nothing to renew.
-pub(super) struct Renewal(Option<Used>);
+pub(super) struct Renewal(Option<Box<Used>>);
 
 struct Used {
     asking: Option<BoxFuture<'static, Result<Issued, NoToken>>>,
@@ -30,7 +30,7 @@ impl Renewal {
         Self(used.map(|(tokens, issued)| {
             let early = random.random_range(Duration::ZERO..=issued.jitter());
             let next_look = tokens.next_look(&issued, early);
-            Used { asking: None, early, issued, next_look, tokens }
+            Box::new(Used { asking: None, early, issued, next_look, tokens })
         }))
     }
 

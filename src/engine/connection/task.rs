@@ -23,14 +23,16 @@ use crate::protocol::Lane;
 /// Runs the connection at the other end of `link`.
 pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let id = link.id;
-    let running = Running::new(core, &link);
+    let mut running = Running::new(core, &link);
     let mut connection = Connection::new(core, link);
     core.runs_on(runtime);
     let task = runtime.spawn(async move {
-        let mut running = running;
+        // Both stay where they were captured, and this one is dropped first. A binding of its own
+        // would have a place of its own for as long as the task lives.
+        let running = &mut running;
         let reason = connection.run().await;
-        running.host = connection.host.take();
-        running.end(reason, connection.was_stable, connection.floor);
+        let (floor, was_stable) = (connection.floor, connection.was_stable);
+        running.end(End { floor, host: connection.host.take(), reason, was_stable });
     });
     core.running(id, task.abort_handle());
 }
@@ -42,7 +44,7 @@ impl Connection {
         let seed = core.seed ^ own.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let members = Members::new(core, link.id, seed);
         Self {
-            backoff: Backoff::new(core.config.retry.clone(), seed),
+            backoff: Backoff::new(Arc::clone(&core.retry), seed),
             classifier: Classifier::default(),
             context: Context {
                 config: Arc::clone(&core.config),
@@ -74,54 +76,60 @@ impl Connection {
 /// ever on a task that panicked or whose runtime is gone.
 pub(crate) struct Running {
     core: Weak<Core>,
-    floor: Duration,
-    /// Where its sockets led, once one has failed.
-    host: Option<String>,
+    /// Until there is one, it would be cut off.
+    end: Option<Box<End>>,
     id: ConnectionId,
     lane: Lane,
-    reason: CloseReason,
-    was_stable: bool,
+}
+
+/// How a connection has ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// What its lane has to wait at least, after an end by itself.
+    pub(crate) floor: Duration,
+    /// Where its sockets led.
+    pub(crate) host: Option<String>,
+    pub(crate) reason: CloseReason,
+    pub(crate) was_stable: bool,
+}
+
+impl End {
+    /// It had no say in it.
+    fn cut_off() -> Self {
+        Self { floor: Duration::ZERO, host: None, reason: CloseReason::Aborted, was_stable: false }
+    }
 }
 
 impl Running {
     pub(crate) fn new(core: &Arc<Core>, link: &Link) -> Self {
-        Self {
-            core: Arc::downgrade(core),
-            floor: Duration::ZERO,
-            host: None,
-            id: link.id,
-            lane: link.lane.clone(),
-            reason: CloseReason::Aborted,
-            was_stable: false,
-        }
+        Self { core: Arc::downgrade(core), end: None, id: link.id, lane: link.lane.clone() }
     }
 
     /// The connection has ended in an orderly way. Without this, it was cut off.
-    pub(crate) fn end(&mut self, reason: CloseReason, was_stable: bool, floor: Duration) {
-        self.floor = floor;
-        self.was_stable = was_stable;
-        self.reason = reason;
+    pub(crate) fn end(&mut self, end: End) {
+        self.end = Some(Box::new(end));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(core) = self.core.upgrade() else { return };
-        let (id, lane, reason) = (self.id, &self.lane, &self.reason);
+        let (id, lane) = (self.id, &self.lane);
+        let End { floor, host, reason, was_stable } =
+            self.end.take().map_or_else(End::cut_off, |end| *end);
         if matches!(reason, CloseReason::Unused) {
             tracing::debug!(connection = %id, ?lane, "connection closed");
         } else {
-            let host = self.host.as_deref();
-            let to = host.map(|host| format!("{host}: ")).unwrap_or_default();
+            let to = host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
             let label = reason.label();
             tracing::warn!(
                 connection = %id, ?lane, host, reason = label,
                 "connection closed for good: {to}{reason}",
             );
             // Before its streams end: who subscribes again on seeing that must find it.
-            core.punish(lane, self.was_stable, self.floor);
+            core.punish(lane, was_stable, floor);
             sweeper::wake(&core); // To forget it in time.
-            core.abandon(id, reason);
+            core.abandon(id, &reason);
         }
         core.events.push(|| Event::Closed {
             connection: id,

@@ -96,7 +96,7 @@ impl Registry {
         now: Instant,
     ) -> Option<usize> {
         let handle = self.connections.get(&id).filter(|handle| handle.successor == Some(to))?;
-        let keys: Vec<_> = handle.names.range(from..).take(some).copied().collect();
+        let keys: Vec<_> = handle.names.iter_from(Some(&from)).take(some).copied().collect();
         for &key in &keys {
             let entry = &mut self.topics[key];
             if entry.connection != id || entry.next.is_some() {

@@ -57,7 +57,7 @@ pub(crate) struct Topic {
     ring: Mutex<Ring>,
     /// Where it is counted by itself, if it is to be.
     series: Option<Arc<Series>>,
-    pub(crate) settings: StreamConfig,
+    pub(crate) settings: Arc<StreamConfig>,
     status: Arc<Watch<Status>>,
 }
 
@@ -69,9 +69,10 @@ impl Topic {
     pub(crate) fn new(
         name: StreamName,
         source: ConnectionId,
-        settings: StreamConfig,
+        settings: impl Into<Arc<StreamConfig>>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let settings = settings.into();
         let status = Status::Connecting { attempt: 1 };
         metrics.stream_began(&status);
         Self {

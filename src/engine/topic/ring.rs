@@ -44,9 +44,9 @@ pub(super) struct Ring {
     /// How many notices were removed from the front of `notices`.
     pub(super) notices_gone: u64,
     /// What the source has yet to bring again, after a handover.
-    pub(super) ahead: Option<Ahead>,
+    pub(super) ahead: Option<Box<Ahead>>,
     /// The break that no join has mended yet.
-    pub(super) broken: Option<Break>,
+    pub(super) broken: Option<Box<Break>>,
     pub(super) closed: Option<CloseReason>,
     pub(super) readers: Slab<Parked>,
     /// The number of the next reader to join.
@@ -136,7 +136,7 @@ impl Ring {
             ahead: None,
             broken: None,
             closed: None,
-            readers: Slab::new(),
+            readers: Slab::with_capacity(1),
             next_reader: 0,
             facts: Facts::new(),
             handover: None,

@@ -116,7 +116,7 @@ impl Topic {
             ring.facts.joined_at = Some(now);
             ring.facts.attempt = attempt;
             let broken = ring.broken.take().filter(|_| !seeded(Defect::GapIsNotSent));
-            if let Some(Break { below, reason, since }) = broken {
+            if let Some(Break { below, reason, since }) = broken.map(|broken| *broken) {
                 let down_for = now.saturating_duration_since(since);
                 after.mended = Some(down_for);
                 let gap = Gap::Reconnected { down_for, reason };
@@ -161,7 +161,7 @@ impl Topic {
                 None => {
                     let below = ring.next_reader;
                     ring.facts.joined_at = None;
-                    ring.broken.get_or_insert(Break { below, reason, since });
+                    ring.broken.get_or_insert_with(|| Box::new(Break { below, reason, since }));
                 }
             }
         }
@@ -282,7 +282,7 @@ impl Topic {
                 let (below, reason) = (ring.next_reader, DisconnectReason::Rotated);
                 ring.lost(now);
                 (ring.facts.joined_at, ring.ahead) = (None, None);
-                ring.broken.get_or_insert(Break { below, reason, since: now });
+                ring.broken.get_or_insert_with(|| Box::new(Break { below, reason, since: now }));
             }
             ring.source = to;
             over
@@ -476,7 +476,7 @@ impl Ring {
         after: &mut Aftermath,
     ) {
         let Seam { ahead, is_torn, parcel } = seam;
-        (self.source, self.ahead) = (to, ahead);
+        (self.source, self.ahead) = (to, ahead.map(Box::new));
         after.moved = Some(if is_torn { Moved::Torn } else { Moved::Aligned });
         if is_torn || seeded(Defect::GapAtEveryHandover) {
             self.tell(rotated(reason), None, settings, after);
