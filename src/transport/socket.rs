@@ -40,6 +40,17 @@ impl Frames {
         self.frames.len() >= self.max_frames.max(1) || self.bytes >= self.max_bytes.max(1)
     }
 
+    /// How many frames and bytes there is room for: of bytes, the last frame may bring more.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let frames = self.max_frames.max(1).saturating_sub(self.frames.len());
+        (frames, self.max_bytes.max(1).saturating_sub(self.bytes))
+    }
+
+    /// The frames that were added after the first `count`.
+    pub(crate) fn since(&self, count: usize) -> &[Frame] {
+        &self.frames[count..]
+    }
+
     /// Whether there is no frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {

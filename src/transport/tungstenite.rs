@@ -5,23 +5,23 @@
 //! `trace`, those that are sent and those that come.
 
 mod assembly;
+mod decoder;
 mod failure;
-mod guard;
+mod fault;
+mod flood;
 mod head;
+mod intake;
 mod opening;
 mod socket;
 #[cfg(test)]
 mod testing;
+mod writer;
 
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use self::assembly::Assembly;
-use self::guard::Guard;
-use self::head::Head;
 use super::dial::dial;
 use super::proxy::{Environment, Proxy, Route};
 use super::stream::Stream;
@@ -35,11 +35,6 @@ pub use self::socket::TungsteniteSocket;
 
 /// The largest message that is sent, in bytes.
 const MAX_SEND: usize = 16 << 20;
-
-/// What may wait to be written, in bytes. Pongs count: without a bound, a server that pings and
-/// never reads could grow the buffer without end. The largest message fits with its head and, since
-/// they wait in the same place, a few pongs.
-const MAX_BACKLOG: usize = MAX_SEND + (1 << 10);
 
 /// The default [`Transport`], built on tokio, rustls and tungstenite.
 ///
@@ -65,7 +60,6 @@ const MAX_BACKLOG: usize = MAX_SEND + (1 << 10);
 pub struct Tungstenite {
     assembly_timeout: Duration,
     max_message: usize,
-    read_buffer: usize,
     route: Route,
     #[cfg(feature = "rustls")]
     tls: Tls,
@@ -79,7 +73,6 @@ impl Tungstenite {
         Self {
             assembly_timeout: Duration::from_secs(60),
             max_message: 16 << 20,
-            read_buffer: 16 << 10,
             route: Route::Environment(Environment::of_process()),
             #[cfg(feature = "rustls")]
             tls: Tls::new(),
@@ -106,15 +99,6 @@ impl Tungstenite {
         self
     }
 
-    /// How much each socket reads at once, in bytes: 4 to 16 KiB suit most feeds. Default 16 KiB.
-    ///
-    /// A message holds the whole buffer it was read into until it is dropped.
-    #[must_use]
-    pub fn read_buffer(mut self, bytes: usize) -> Self {
-        self.read_buffer = bytes;
-        self
-    }
-
     /// Goes through `proxy`, but for the hosts that it [leaves out](Proxy::bypass), instead of what
     /// the environment says.
     #[must_use]
@@ -137,14 +121,6 @@ impl Tungstenite {
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
-    }
-
-    fn config(&self) -> WebSocketConfig {
-        WebSocketConfig::default()
-            .max_message_size(Some(self.max_message))
-            .max_frame_size(Some(self.max_message))
-            .max_write_buffer_size(MAX_BACKLOG)
-            .read_buffer_size(self.read_buffer)
     }
 
     /// Loads what the first TLS connection has to load, so that the time is not counted as its own.
@@ -193,13 +169,11 @@ impl Tungstenite {
     pub(crate) async fn upgrade(
         &self,
         opening: &Opening,
-        stream: Stream,
+        mut stream: Stream,
     ) -> Result<(TungsteniteSocket, Response), TransportError> {
-        let mut stream = Head::new(stream);
-        let response = opening.perform(&mut stream).await?;
-        let (stream, config) = (Guard::new(stream), Some(self.config()));
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, config).await;
-        Ok((TungsteniteSocket::new(socket, Assembly::new(self.assembly_timeout)), response))
+        let (response, rest) = opening.perform(&mut stream).await?;
+        let assembly = Assembly::new(self.assembly_timeout);
+        Ok((TungsteniteSocket::new(stream, &rest, self.max_message, assembly), response))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::guard::Unfinished;
+use super::flood::Unfinished;
 
 /// A timer that fires so late has waited for this program: it stood still, and so did its reading.
 /// The message has its whole time anew.

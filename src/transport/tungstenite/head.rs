@@ -1,136 +1,142 @@
-//! A byte stream whose first read ends where the HTTP head does.
-//!
-//! What follows the head stays behind until the socket has a buffer of its own to read it into: frames
-//! may come in the same segment.
+//! What a frame's head says (RFC 6455 §5.2).
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use super::fault::Fault;
 
-use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+/// The most that a control frame carries, in bytes (RFC 6455 §5.5).
+const MAX_CONTROL: u64 = 125;
 
-const END: &[u8] = b"\r\n\r\n";
-
-#[derive(Debug)]
-pub(super) struct Head<S> {
-    /// What was read after the head.
-    kept: Bytes,
-    /// How much of [`END`] the last bytes were; all of it once the head is over.
-    matched: usize,
-    stream: S,
+/// What a frame is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Binary,
+    Close,
+    /// More of the message that has begun.
+    Continuation,
+    Ping,
+    Pong,
+    Text,
 }
 
-impl<S> Head<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { kept: Bytes::new(), matched: 0, stream }
+impl Kind {
+    /// By the first byte of a frame.
+    fn of(first: u8) -> Result<Self, Fault> {
+        Ok(match first & 0x0f {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return Err(Fault::Violation("a frame of a kind that is reserved")),
+        })
     }
 
-    /// How much of `bytes` belongs to the head.
-    fn head_of(&mut self, bytes: &[u8]) -> usize {
-        for (at, byte) in bytes.iter().enumerate() {
-            if END.get(self.matched) == Some(byte) {
-                self.matched += 1;
-            } else {
-                self.matched = usize::from(*byte == END[0]);
-            }
-            if self.matched == END.len() {
-                return at + 1;
-            }
-        }
-        bytes.len()
+    pub(super) fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.kept.is_empty() {
-            let some = this.kept.len().min(buf.remaining());
-            buf.put_slice(&this.kept[..some]);
-            this.kept.advance(some);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.matched < END.len() {
-            let end = before + this.head_of(&buf.filled()[before..]);
-            this.kept = Bytes::copy_from_slice(&buf.filled()[end..]);
-            buf.set_filled(end);
-        }
-        polled
+/// Where a frame's payload begins and ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Extent {
+    /// Length of the head.
+    pub(super) head: usize,
+    pub(super) payload: u64,
+}
+
+impl Extent {
+    /// Of the frame that `bytes` begin with, if all of its head is there. What is wrong with it is
+    /// [`Head::of`]'s to say.
+    #[inline]
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let [_, second, ..] = *bytes else { return None };
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let (head, payload) = match second & 0x7f {
+            126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
+            127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
+            short => (2, u64::from(short)),
+        };
+        (bytes.len() >= head + mask).then_some(Self { head: head + mask, payload })
+    }
+
+    /// Length of the whole frame; as much as there can be, where it is longer.
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        usize::try_from(self.payload).unwrap_or(usize::MAX).saturating_add(self.head)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
+/// The first two bytes of a frame that a client may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Head {
+    pub(super) is_final: bool,
+    pub(super) kind: Kind,
+}
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+impl Head {
+    /// Reads the head of a frame from a server, which has at least two bytes; of payload, `max` are
+    /// the most.
+    #[inline]
+    pub(super) fn of(bytes: &[u8], extent: Extent, max: usize) -> Result<Self, Fault> {
+        let [first, second, ..] = *bytes else { return Err(Fault::Violation("half a head")) };
+        let is_large = extent.payload > max as u64;
+        if first == 0x81 && second & 0x80 == 0 && !is_large {
+            return Ok(Self { is_final: true, kind: Kind::Text }); // Most are.
+        }
+        let kind = Kind::of(first)?;
+        if is_large {
+            return Err(Fault::TooLarge { bytes: extent.payload, max });
+        }
+        let is_final = first & 0x80 != 0;
+        if first & 0x70 != 0 {
+            return Err(Fault::Violation("a reserved bit is set, and no extension was agreed on"));
+        }
+        if second & 0x80 != 0 {
+            return Err(Fault::Violation("a frame from the server is masked"));
+        }
+        if kind.is_control() && !is_final {
+            return Err(Fault::Violation("a control frame in fragments"));
+        }
+        if kind.is_control() && extent.payload > MAX_CONTROL {
+            return Err(Fault::Violation("a control frame of more than 125 bytes"));
+        }
+        Ok(Self { is_final, kind })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
 
-    /// What each read of `sent` gives, where it arrives in pieces of `piece` bytes.
-    async fn reads(sent: &[u8], piece: usize) -> Vec<Vec<u8>> {
-        let (mut server, client) = tokio::io::duplex(piece);
-        let sent = sent.to_vec();
-        let sending = tokio::spawn(async move { server.write_all(&sent).await });
-        let mut head = Head::new(client);
-        let (mut reads, mut buf) = (Vec::new(), [0; 64]);
-        loop {
-            match head.read(&mut buf).await.unwrap() {
-                0 => break,
-                n => reads.push(buf[..n].to_vec()),
+    #[test]
+    fn a_length_has_one_three_or_nine_bytes() {
+        for (bytes, head, payload) in [
+            (&[0x81, 125][..], 2, 125),
+            (&[0x81, 126, 1, 2], 4, 0x0102),
+            (&[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0], 10, 0x1_0000),
+            (&[0x81, 0x80, 0, 0, 0, 0], 6, 0),
+        ] {
+            assert_eq!(Extent::of(bytes), Some(Extent { head, payload }));
+            for cut in 0..bytes.len() {
+                assert_eq!(Extent::of(&bytes[..cut]), None, "{cut} bytes of {bytes:?}");
             }
         }
-        sending.await.unwrap().unwrap();
-        reads
+        let longest = [&[0x82, 127][..], &[0xff; 8]].concat();
+        assert_eq!(Extent::of(&longest).unwrap().len(), usize::MAX);
     }
 
-    #[tokio::test]
-    async fn no_read_goes_beyond_the_head_and_nothing_after_it_is_lost() {
-        let head = b"HTTP/1.1 101 x\r\nA: \r\r\n b\r\n\r\n";
-        let sent = [&head[..], b"frames\r\n\r\nand more"].concat();
-        for piece in 1..=sent.len() {
-            let reads = reads(&sent, piece).await;
-            assert_eq!(reads.concat(), sent, "in pieces of {piece}");
-            let mut ends = reads.iter().scan(0, |end, read| {
-                *end += read.len();
-                Some(*end)
-            });
-            assert!(ends.any(|end| end == head.len()), "in pieces of {piece}");
+    #[test]
+    fn what_no_server_may_send_is_refused() {
+        let refused =
+            [[0xc1, 0], [0xa1, 0], [0x91, 0], [0x83, 0], [0x8b, 0], [0x81, 0x80], [0x09, 0]];
+        for bytes in refused {
+            let extent = Extent { head: 2, payload: 0 };
+            assert!(matches!(Head::of(&bytes, extent, 9), Err(Fault::Violation(_))), "{bytes:x?}");
         }
+        let long = Extent { head: 4, payload: 126 };
+        assert!(Head::of(&[0x89, 126], long, 126).is_err());
+        assert!(Head::of(&[0x82, 126], long, 126).is_ok());
+        let too_large = Head::of(&[0x82, 126], long, 125);
+        assert!(matches!(too_large, Err(Fault::TooLarge { bytes: 126, max: 125 })));
     }
 }

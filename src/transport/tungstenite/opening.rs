@@ -63,19 +63,23 @@ impl Opening {
         })
     }
 
-    /// Says it on `stream`, and reads the answer.
-    pub(super) async fn perform<S>(&self, stream: &mut S) -> Result<Response, TransportError>
+    /// Says it on `stream`, and reads the answer; and what comes behind it, as frames may come in the
+    /// same segment.
+    pub(super) async fn perform<S>(
+        &self,
+        stream: &mut S,
+    ) -> Result<(Response, Vec<u8>), TransportError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         stream.write_all(&self.request()).await.map_err(failure::of_io)?;
         stream.flush().await.map_err(failure::of_io)?;
-        let response = answer(stream).await?;
+        let (response, rest) = answer(stream).await?;
         if response.status() != 101 {
             return Err(TransportError::refused(response));
         }
         self.verify(response.headers()).map_err(failure::handshake)?;
-        Ok(response)
+        Ok((response, rest))
     }
 
     fn request(&self) -> Vec<u8> {
@@ -144,30 +148,32 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     values.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
 }
 
-/// Reads the server's answer. A read must not go beyond its head.
-async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Response, TransportError> {
+/// Reads the server's answer, and what comes behind it.
+async fn answer(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(Response, Vec<u8>), TransportError> {
     let mut head = Vec::with_capacity(1024);
     for reads in 1.. {
         if stream.read_buf(&mut head).await.map_err(failure::of_io)? == 0 {
             break;
         }
+        if let Some((response, len)) = parsed(&head)? {
+            return Ok((response, head.split_off(len)));
+        }
         if head.len() > MAX_HEAD || (reads > SMALL_READS && head.len() < reads * SMALL) {
             return Err(failure::violation("the answer's head has no end"));
-        }
-        if let Some(response) = parsed(&head)? {
-            return Ok(response);
         }
     }
     Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
 }
 
-/// The answer, once its head is whole.
-fn parsed(head: &[u8]) -> Result<Option<Response>, TransportError> {
+/// The answer and the length of its head, once that is whole.
+fn parsed(head: &[u8]) -> Result<Option<(Response, usize)>, TransportError> {
     let mut lines = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut lines);
-    if let Status::Partial = response.parse(head).map_err(failure::violation)? {
+    let Status::Complete(len) = response.parse(head).map_err(failure::violation)? else {
         return Ok(None);
-    }
+    };
     let (Some(status), Some(1)) = (response.code, response.version) else {
         // Proxies answer so when what is behind them is down: that can pass, unlike what a
         // WebSocket server says.
@@ -181,7 +187,7 @@ fn parsed(head: &[u8]) -> Result<Option<Response>, TransportError> {
         let value = HeaderValue::from_bytes(line.value).map_err(failure::violation)?;
         headers.append(name, value);
     }
-    Ok(Some(Response::new(status, headers)))
+    Ok(Some((Response::new(status, headers), len)))
 }
 
 #[cfg(test)]

@@ -1,115 +1,148 @@
-//! An open socket on tungstenite.
+//! An open socket.
+//!
+//! Bytes are read by [`Intake`], become frames in [`Decoder`], and leave by [`Writer`], which is
+//! tungstenite's masking and framing. While frames are being read nothing is written: all pongs of a
+//! batch go together, after it.
 
 use std::fmt;
-use std::pin::Pin;
+use std::io;
 use std::task::{Context, Poll, ready};
 
-use futures::{Sink, Stream as _};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Message as Wire, Utf8Bytes};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
 
 use super::super::stream::Stream;
 use super::super::{Frame, Frames, Socket, TransportError};
 use super::MAX_SEND;
 use super::assembly::Assembly;
+use super::decoder::Decoder;
 use super::failure;
-use super::guard::Guard;
-use super::head::Head;
-use crate::message::{Message, Text};
+use super::fault::Fault;
+use super::intake::Intake;
+use super::writer::{Writer, data};
 use crate::protocol::DisconnectReason;
 
 /// The longest reason of a close frame, in bytes (RFC 6455 §5.5).
 const MAX_REASON: usize = 123;
 
+/// What may wait to be written, in bytes, when a frame is added. Answers count: without a bound, a
+/// server that never reads could have it grow without end.
+const MAX_BACKLOG: usize = MAX_SEND + (4 << 10);
+
 /// The [`Socket`] of a [`Tungstenite`](super::Tungstenite).
 pub struct TungsteniteSocket {
-    /// A close frame was sent or received: nothing can be sent any more.
-    closing: bool,
-    /// What ended the reading, while frames read before it are handed out.
-    failed: Option<TransportError>,
     /// How long a message may take.
     assembly: Assembly,
-    socket: WebSocketStream<Guarded>,
+    /// A close frame was sent or received: nothing can be sent any more.
+    closing: bool,
+    decoder: Decoder,
+    /// What ended the reading, while frames read before it are handed out.
+    failed: Option<TransportError>,
+    intake: Intake,
+    stream: Stream,
+    writer: Writer,
 }
 
-pub(super) type Guarded = Guard<Head<Stream>>;
-
 impl TungsteniteSocket {
-    pub(super) fn new(socket: WebSocketStream<Guarded>, assembly: Assembly) -> Self {
-        Self { closing: false, failed: None, assembly, socket }
-    }
-
-    /// Reads one frame.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, TransportError>> {
-        loop {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(message)) => {
-                    if let Some(frame) = self.received(message) {
-                        return Poll::Ready(Ok(frame));
-                    }
-                }
-                Some(Err(e)) => {
-                    self.tell(cx, failure::close_code(&e));
-                    return Poll::Ready(Err(failure::of_socket(e)));
-                }
-                None => return Poll::Ready(Err(failure::ended())),
-            }
+    /// A socket on `stream`, of which `rest` was read already.
+    pub(super) fn new(stream: Stream, rest: &[u8], max_message: usize, assembly: Assembly) -> Self {
+        Self {
+            assembly,
+            closing: false,
+            decoder: Decoder::new(max_message),
+            failed: None,
+            intake: Intake::new(rest),
+            stream,
+            writer: Writer::default(),
         }
     }
 
-    /// Reads what is there into `frames`, as [`Socket::poll_read`] does.
+    /// Reads what is there into `frames` until it is full. Pending once there is nothing more.
     fn poll_frames(
         &mut self,
         cx: &mut Context<'_>,
         frames: &mut Frames,
     ) -> Poll<Result<(), TransportError>> {
-        let mut any = false;
         loop {
-            match self.poll_frame(cx) {
-                Poll::Ready(Ok(frame)) => frames.push(frame),
-                Poll::Ready(Err(e)) if any => {
-                    self.failed = Some(e);
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending if any => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+            let before = frames.len();
+            let decoded = self.decode(frames);
+            self.answer(frames, before)?;
+            if let Err(fault) = decoded {
+                self.tell(cx, fault.code());
+                return Poll::Ready(Err(fault.into()));
             }
-            any = true;
             if frames.is_full() {
                 return Poll::Ready(Ok(()));
             }
+            match ready!(self.intake.poll_fill(&mut self.stream, cx)) {
+                Ok(0) => return Poll::Ready(Err(failure::ended())),
+                Ok(_) => {}
+                // What the peer's system says of a socket that the peer is done with.
+                Err(e) if self.closing && e.kind() == io::ErrorKind::ConnectionReset => {
+                    return Poll::Ready(Err(failure::ended()));
+                }
+                Err(e) => return Poll::Ready(Err(failure::of_stream(e))),
+            }
         }
     }
 
-    fn received(&mut self, message: Wire) -> Option<Frame> {
-        Some(match message {
-            Wire::Text(text) => Frame::Data(Message::Text(Text(text))),
-            Wire::Binary(bytes) => Frame::Data(Message::Binary(bytes)),
-            Wire::Ping(payload) => Frame::Ping(payload),
-            Wire::Pong(payload) => Frame::Pong(payload),
-            Wire::Close(close) => {
-                self.closing = true;
-                Frame::Close(close.map(|close| (close.code.into(), Text(close.reason))))
+    /// Decodes what has come.
+    fn decode(&mut self, frames: &mut Frames) -> Result<(), Fault> {
+        while !frames.is_full() {
+            let (room, payload) = frames.room();
+            match Decoder::whole(self.intake.bytes(), room, payload) {
+                0 => break,
+                whole => self.decoder.decode(self.intake.split(whole), frames)?,
             }
-            Wire::Frame(_) => return None, // never read, says its documentation
-        })
+        }
+        if !frames.is_full() && !self.intake.bytes().is_empty() {
+            let wanted = self.decoder.await_frame(self.intake.bytes())?;
+            self.intake.want(wanted.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Answers pings and a close frame among what was read since `before`.
+    fn answer(&mut self, frames: &Frames, before: usize) -> Result<(), TransportError> {
+        for frame in frames.since(before) {
+            match frame {
+                Frame::Ping(payload) if !self.closing => self.writer.pong(payload.clone()),
+                Frame::Close(close) if !self.closing => {
+                    self.push_close(close.as_ref().map(|(code, reason)| (*code, &**reason)))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Tells the peer what it did wrong, as far as that can be done at once: the socket is lost.
-    fn tell(&mut self, cx: &mut Context<'_>, code: Option<CloseCode>) {
-        self.socket.get_mut().uncork(cx);
-        if let (Some(code), false) = (code, self.closing) {
-            let _ = self.send(close(code));
-            let _ = self.poll_flush(cx);
+    fn tell(&mut self, cx: &mut Context<'_>, code: CloseCode) {
+        if !self.closing {
+            let _ = self.push_close(Some((code.into(), "")));
         }
+        let _ = self.poll_flush(cx);
     }
 
-    fn send(&mut self, message: Wire) -> Result<(), TransportError> {
-        self.closing |= message.is_close();
-        Pin::new(&mut self.socket).start_send(message).map_err(failure::of_socket)
+    fn push_close(&mut self, close: Option<(u16, &str)>) -> Result<(), TransportError> {
+        let mut payload = BytesMut::new();
+        if let Some((code, reason)) = close {
+            payload.put_u16(code);
+            payload.put_slice(shortened(reason).as_bytes());
+        }
+        self.push(OpCode::Control(Control::Close), payload.freeze())?;
+        self.closing = true;
+        Ok(())
+    }
+
+    fn push(&mut self, opcode: OpCode, payload: Bytes) -> Result<(), TransportError> {
+        if self.closing {
+            return Err(failure::ended()); // Nothing is sent after a close frame.
+        }
+        if self.writer.len().saturating_add(payload.len()) > MAX_BACKLOG {
+            return Err(failure::too_large().with_source("too much is waiting to be written"));
+        }
+        self.writer.push(opcode, payload).map_err(failure::of_stream)
     }
 }
 
@@ -122,15 +155,24 @@ impl Socket for TungsteniteSocket {
         if let Some(e) = self.failed.take() {
             return Poll::Ready(Err(e));
         }
-        self.socket.get_mut().cork();
+        let before = frames.len();
         let polled = self.poll_frames(cx, frames);
-        self.socket.get_mut().uncork(cx);
-        if polled.is_ready() {
-            return polled;
+        if self.writer.is_waiting() {
+            // What fails here fails again where somebody asks for it.
+            let _ = self.poll_flush(cx);
         }
-        let unfinished = self.socket.get_mut().unfinished();
+        match polled {
+            Poll::Ready(Err(e)) if frames.len() > before => {
+                self.failed = Some(e);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(polled) => return Poll::Ready(polled),
+            Poll::Pending if frames.len() > before => return Poll::Ready(Ok(())),
+            Poll::Pending => {}
+        }
+        let unfinished = self.decoder.unfinished(!self.intake.bytes().is_empty());
         ready!(self.assembly.poll_overdue(cx, unfinished));
-        self.tell(cx, Some(CloseCode::Policy));
+        self.tell(cx, CloseCode::Policy);
         Poll::Ready(Err(TransportError::new(DisconnectReason::AssemblyTimeout)))
     }
 
@@ -139,20 +181,20 @@ impl Socket for TungsteniteSocket {
     }
 
     fn start_send(&mut self, frame: Frame) -> Result<(), TransportError> {
-        self.send(match frame {
-            Frame::Close(close) => Wire::Close(close.map(|(code, reason)| CloseFrame {
-                code: code.into(),
-                reason: shortened(reason).0,
-            })),
-            Frame::Data(Message::Text(text)) => Wire::Text(text.0),
-            Frame::Data(Message::Binary(bytes)) => Wire::Binary(bytes),
-            Frame::Ping(payload) => Wire::Ping(payload),
-            Frame::Pong(payload) => Wire::Pong(payload),
-        })
+        match frame {
+            Frame::Close(close) => {
+                self.push_close(close.as_ref().map(|(code, reason)| (*code, &**reason)))
+            }
+            Frame::Data(message) => {
+                self.push(data(message.as_text().is_some()), message.into_bytes())
+            }
+            Frame::Ping(payload) => self.push(OpCode::Control(Control::Ping), payload),
+            Frame::Pong(payload) => self.push(OpCode::Control(Control::Pong), payload),
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(failure::of_socket)
+        self.writer.poll_flush(&mut self.stream, cx).map_err(failure::of_stream)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -160,7 +202,7 @@ impl Socket for TungsteniteSocket {
             return Poll::Ready(closed(e));
         }
         if !self.closing {
-            if let Err(e) = self.send(close(CloseCode::Normal)) {
+            if let Err(e) = self.push_close(Some((CloseCode::Normal.into(), ""))) {
                 return Poll::Ready(closed(e));
             }
         }
@@ -168,10 +210,12 @@ impl Socket for TungsteniteSocket {
         if let Poll::Ready(Err(e)) = self.poll_flush(cx) {
             return Poll::Ready(closed(e));
         }
+        let mut dropped = Frames::with_budget(usize::MAX, 64 << 10);
         loop {
-            if let Err(e) = ready!(self.poll_frame(cx)) {
+            if let Err(e) = ready!(self.poll_frames(cx, &mut dropped)) {
                 return Poll::Ready(closed(e));
             }
+            dropped.drain().for_each(drop);
         }
     }
 }
@@ -182,25 +226,16 @@ impl fmt::Debug for TungsteniteSocket {
     }
 }
 
-fn close(code: CloseCode) -> Wire {
-    Wire::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static("") }))
-}
-
 /// The end of the stream is what closing waits for.
 fn closed(e: TransportError) -> Result<(), TransportError> {
     if *e.reason() == DisconnectReason::Ended { Ok(()) } else { Err(e) }
 }
 
 /// A close frame's reason, cut to what fits.
-fn shortened(reason: Text) -> Text {
-    if reason.len() <= MAX_REASON {
-        return reason;
-    }
-    let mut end = MAX_REASON;
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason[..end].into()
+fn shortened(reason: &str) -> &str {
+    let end = reason.len().min(MAX_REASON);
+    let end = (0..=end).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    &reason[..end]
 }
 
 #[cfg(test)]
@@ -210,6 +245,7 @@ mod tests {
     use futures::{SinkExt as _, StreamExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio_tungstenite::accept_async;
+    use tokio_tungstenite::tungstenite::Message as Wire;
 
     use super::super::Tungstenite;
     use super::super::testing::{Server, frame, opened, read, sent};
@@ -364,9 +400,9 @@ mod tests {
         assert_eq!(read(&mut socket, 1).await.unwrap().len(), 1);
         socket.start_send(Frame::Data(vec![0; socket.max_send()].into())).unwrap();
         let server = async {
+            assert_eq!(sent(&mut tcp).await.unwrap().0, 0x8a);
             let mut data = vec![0; 14 + (16 << 20)];
             tcp.read_exact(&mut data).await.unwrap();
-            assert_eq!(sent(&mut tcp).await.unwrap().0, 0x8a);
         };
         tokio::join!(flush(&mut socket), server);
     }
