@@ -13,10 +13,12 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use crate::decode::DecodeError;
-use crate::message::Message;
+use crate::message::{Message, Messages, Run};
 
 /// Consecutive messages of one stream.
 pub(crate) struct Batch {
+    /// Bytes of all messages.
+    pub(crate) bytes: usize,
     /// Position of the first message in its stream.
     pub(crate) first: u64,
     pub(crate) messages: Vec<Message>,
@@ -37,7 +39,18 @@ type Cells<T> = Vec<OnceLock<Result<Arc<T>, DecodeError>>>;
 
 impl Batch {
     pub(crate) fn new(first: u64, messages: Vec<Message>, received_at: Instant) -> Self {
-        Self { first, messages, received_at, decoded: Slot::new() }
+        let bytes = messages.iter().map(Message::len).sum();
+        Self::sized(first, messages, bytes, received_at)
+    }
+
+    /// A batch whose messages have so many bytes.
+    pub(crate) fn sized(
+        first: u64,
+        messages: Vec<Message>,
+        bytes: usize,
+        received_at: Instant,
+    ) -> Self {
+        Self { bytes, first, messages, received_at, decoded: Slot::new() }
     }
 
     /// The last message of the batch as a batch of its own. A message of up to `copied` bytes does
@@ -72,6 +85,12 @@ impl Decoded {
     }
 }
 
+impl Messages for Batch {
+    fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+}
+
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
@@ -87,11 +106,18 @@ pub struct Entry<'a> {
     batch: &'a Batch,
     index: usize,
     replayed: bool,
+    /// The batch, as its reader alone holds it.
+    run: Option<&'a Arc<Run>>,
 }
 
 impl<'a> Entry<'a> {
     pub(crate) fn new(batch: &'a Batch, index: usize) -> Self {
-        Self { batch, index, replayed: false }
+        Self { batch, index, replayed: false, run: None }
+    }
+
+    /// The same, of which copies are counted in `run`.
+    pub(crate) fn within(self, run: Option<&'a Arc<Run>>) -> Self {
+        Self { run, ..self }
     }
 
     /// The last message of `batch`, if it has one.
@@ -114,6 +140,15 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn message(&self) -> &'a Message {
         &self.batch.messages[self.index]
+    }
+
+    /// A message of one's own. It keeps the others of its batch as long as it lives.
+    #[must_use]
+    pub fn to_message(&self) -> Message {
+        match self.run {
+            Some(run) => run.get(self.index),
+            None => self.message().clone(),
+        }
     }
 
     /// When the message was read from the socket.

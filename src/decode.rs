@@ -51,7 +51,7 @@ pub trait FromMessage: Sized {
     /// Reads `Self` from a message in its place.
     #[doc(hidden)]
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
-        Self::from_message(entry.message().clone())
+        Self::from_message(entry.to_message())
     }
 }
 
@@ -70,6 +70,10 @@ impl<T: DeserializeOwned> FromMessage for T {
 impl FromMessage for Message {
     fn from_message(message: Message) -> Result<Self, DecodeError> {
         Ok(message)
+    }
+
+    fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        Ok(entry.to_message())
     }
 }
 

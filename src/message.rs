@@ -4,7 +4,9 @@
 //! [`Frame`](crate::transport::Frame).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -109,26 +111,82 @@ impl From<Vec<u8>> for Message {
 
 /// UTF-8 text with a shared backing buffer. Cloning is cheap.
 // A newtype keeps tungstenite's 0.x version out of our public API.
-#[derive(Clone, Default, Eq, Hash, PartialEq)]
-pub struct Text(pub(crate) Utf8Bytes);
+#[derive(Clone, Default)]
+pub struct Text(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Own(Utf8Bytes),
+    /// The text of a message among others, which are counted as one.
+    Among(Arc<Run>, u32),
+}
+
+/// Messages that somebody holds together. What is taken out of them by [`get`](Self::get) counts its
+/// references here, and not where every other holder of the same messages counts them as well: a
+/// count that only one task changes stays in that task's cache.
+#[derive(Debug)]
+pub(crate) struct Run(Arc<dyn Messages>);
+
+/// What holds messages.
+pub(crate) trait Messages: fmt::Debug + Send + Sync {
+    fn messages(&self) -> &[Message];
+}
+
+impl Run {
+    pub(crate) fn new(messages: Arc<dyn Messages>) -> Arc<Self> {
+        Arc::new(Self(messages))
+    }
+
+    /// The message at `index`, which there is.
+    pub(crate) fn get(self: &Arc<Self>, index: usize) -> Message {
+        match (&self.0.messages()[index], u32::try_from(index)) {
+            (Message::Text(_), Ok(index)) => {
+                Message::Text(Text(Repr::Among(Arc::clone(self), index)))
+            }
+            (message, _) => message.clone(),
+        }
+    }
+
+    fn text(&self, index: u32) -> &Text {
+        match self.0.messages().get(index as usize) {
+            Some(Message::Text(text)) => text,
+            _ => &NO_TEXT, // `get` has seen it.
+        }
+    }
+}
+
+static NO_TEXT: Text = Text::from_static("");
 
 impl Text {
     /// Text that lives as long as the program.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Utf8Bytes::from_static(text))
+        Self(Repr::Own(Utf8Bytes::from_static(text)))
     }
 
     /// The text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.own().as_str()
     }
 
     /// The bytes of the text without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        self.0.into()
+        match self.0 {
+            Repr::Own(text) => text.into(),
+            Repr::Among(..) => self.own().clone().into(),
+        }
+    }
+
+    fn own(&self) -> &Utf8Bytes {
+        let mut text = self;
+        loop {
+            match &text.0 {
+                Repr::Own(own) => return own,
+                Repr::Among(run, index) => text = run.text(*index),
+            }
+        }
     }
 }
 
@@ -148,13 +206,13 @@ impl AsRef<str> for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.into())
+        Self(Repr::Own(text.into()))
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self(Repr::Own(text.into()))
     }
 }
 
@@ -163,7 +221,27 @@ impl TryFrom<Bytes> for Text {
 
     /// Checks that `bytes` are UTF-8, and shares them.
     fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
-        Utf8Bytes::try_from(bytes).map(Self)
+        Utf8Bytes::try_from(bytes).map(|text| Self(Repr::Own(text)))
+    }
+}
+
+impl Default for Repr {
+    fn default() -> Self {
+        Self::Own(Utf8Bytes::default())
+    }
+}
+
+impl Eq for Text {}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
     }
 }
 

@@ -139,6 +139,10 @@ impl Session for DirectSession {
 
     fn leave(&mut self, _: &[StreamName], _: &mut Cx<'_>) {}
 
+    fn relays(&self) -> bool {
+        true
+    }
+
     fn receive(&mut self, message: &Message, cx: &mut Cx<'_>) {
         cx.data(To::All, message.clone());
     }

@@ -33,6 +33,13 @@ pub trait Session: Send {
     /// Nobody listens to `names` any more.
     fn leave(&mut self, names: &[StreamName], cx: &mut Cx<'_>);
 
+    /// Whether every message that comes is data for all names, as it is: then
+    /// [`receive`](Self::receive) is not called, which saves the way through the session. The default
+    /// is that it is.
+    fn relays(&self) -> bool {
+        false
+    }
+
     /// A message came.
     fn receive(&mut self, message: &Message, cx: &mut Cx<'_>);
 

@@ -28,7 +28,7 @@ use crate::engine::tokens::{Issued, Tokens};
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::observe::{Metrics, Status};
-use crate::protocol::{Cx, DisconnectReason, Request, Rotation, Session, Verdict};
+use crate::protocol::{Cx, DisconnectReason, Mark, Request, Rotation, Session, To, Verdict};
 use crate::transport::{BoxSocket, Frame, Frames, TransportError};
 
 pub(super) struct Open {
@@ -237,12 +237,16 @@ impl Open {
         }
         self.now = Instant::now();
         self.pulse.heard(self.now);
+        let relays = self.ready && self.session.relays();
         for frame in frames.drain() {
             match frame {
                 Frame::Close(close) => {
                     let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
                     let reason = self.mask.apply_to(DisconnectReason::closed(code, &reason));
                     return Err(Ended::Lost { error: TransportError::new(reason), close: true });
+                }
+                Frame::Data(message) if relays => {
+                    of.members.data(To::All, message, Mark::default());
                 }
                 Frame::Data(message) => self.receive(&message, of)?,
                 // The socket has answered it; the answer is to leave the house in time.

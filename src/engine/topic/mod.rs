@@ -112,6 +112,7 @@ impl Topic {
             place,
             replay,
             replayed: false,
+            run: None,
             topic: Arc::clone(self),
         }
     }

@@ -14,6 +14,11 @@ use crate::batch::{Batch, Entry, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
 use crate::error::{CloseReason, Gap};
+use crate::message::Run;
+
+/// From so many messages on, a reader counts the references to those that it hands out by itself:
+/// for fewer, that would cost more than it saves.
+const RUN: u64 = 8;
 
 /// One reader of a topic. Dropping it frees its place.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Reader {
     /// The batch that `cursor` is in.
     pub(super) batch: Option<Arc<Batch>>,
     pub(super) cursor: u64,
+    /// The same batch, as this reader alone holds it.
+    pub(super) run: Option<Arc<Run>>,
     pub(super) ended: bool,
     /// Index of the first notice not met yet.
     pub(super) notice: u64,
@@ -89,8 +96,14 @@ impl Reader {
     /// Steps to what comes next; if there is nothing, asks for `parking` to be woken by it.
     fn refill(&mut self, parking: Option<&Context<'_>>) -> Option<Next> {
         drop(self.batch.take());
+        drop(self.run.take());
         let next = self.step(parking)?;
         self.replayed = false;
+        self.run = self
+            .batch
+            .as_ref()
+            .filter(|batch| batch.end() - self.cursor >= RUN)
+            .map(|batch| Run::new(Arc::clone(batch) as _));
         Some(next)
     }
 
@@ -155,7 +168,8 @@ impl Reader {
     /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
     pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
         let Some(batch) = &self.batch else { return self.take_replay(read) };
-        let entry = Entry::new(batch, (self.cursor - batch.first) as usize);
+        let entry =
+            Entry::new(batch, (self.cursor - batch.first) as usize).within(self.run.as_ref());
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
         self.at.store(self.cursor, Relaxed);
         Some(read(&entry))

@@ -180,7 +180,7 @@ impl Ring {
         now: Instant,
         settings: &StreamConfig,
     ) -> Evicted {
-        let batch = Batch::new(self.next, messages, now);
+        let batch = Batch::sized(self.next, messages, bytes, now);
         self.facts.messages += batch.messages.len() as u64;
         self.facts.bytes += bytes as u64;
         self.facts.last_message = Some(now);
@@ -245,8 +245,12 @@ impl Ring {
         while self.first < position {
             let Some(batch) = self.batches.front() else { return };
             let end = batch.end().min(position);
-            let range = (self.first - batch.first) as usize..(end - batch.first) as usize;
-            self.bytes -= batch.messages[range].iter().map(Message::len).sum::<usize>();
+            self.bytes -= if (self.first, end) == (batch.first, batch.end()) {
+                batch.bytes
+            } else {
+                let range = (self.first - batch.first) as usize..(end - batch.first) as usize;
+                batch.messages[range].iter().map(Message::len).sum::<usize>()
+            };
             self.first = end;
             if end == batch.end() {
                 if end == self.next {
