@@ -1,8 +1,9 @@
-//! The default transport: TCP, TLS where asked for, and tungstenite.
+//! The default transport: TCP, TLS where asked for, and WebSocket frames.
 //!
-//! Its types stay in private fields, so that its 0.x version is not part of our API. It is given no
-//! request, which it would write into a log: see `opening`. It does write messages there, at level
-//! `trace`, those that are sent and those that come.
+//! The opening handshake and the reading of frames are this crate's own: tungstenite writes requests
+//! and messages into a log, and its reading costs several times as much. Its framing and masking of
+//! what is sent are used; its types stay in private fields, so that its 0.x version is not part of our
+//! API.
 
 mod assembly;
 mod decoder;
@@ -36,7 +37,7 @@ pub use self::socket::TungsteniteSocket;
 /// The largest message that is sent, in bytes.
 const MAX_SEND: usize = 16 << 20;
 
-/// The default [`Transport`], built on tokio, rustls and tungstenite.
+/// The default [`Transport`], built on tokio, rustls and parts of tungstenite.
 ///
 /// Frames of more than 16 MiB cannot be sent. No extension is spoken, compression included.
 ///

@@ -85,14 +85,15 @@ impl<S: tracing::Subscriber> Layer<S> for Logged {
     }
 }
 
-/// What this thread writes through the `log` crate: tungstenite and rustls do.
+/// What this thread writes through the `log` crate: rustls does, and the mock server's tungstenite.
 struct LogCrate;
 
 thread_local! {
     static LOGGED: RefCell<Option<(Shown, Said)>> = const { RefCell::new(None) };
 }
 
-/// Whether what is said on open sockets is looked at too. tungstenite writes it down, see the README.
+/// Whether what is said on open sockets is looked at too. The mock server's tungstenite writes it
+/// down: what it has got, it has got.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Said {
     Counts,

@@ -165,8 +165,8 @@ async fn no_answer_to_a_dial_has_a_token_shown() {
 #[tokio::test]
 async fn no_end_of_a_socket_has_a_token_shown() {
     for place in PLACES {
-        // What a session sends is in tungstenite's log, and so is what a server says. All else of
-        // what is there is not.
+        // What a session sends is in the mock server's log, and so is what that says. All else of what
+        // is there is not.
         let said = if place == Place::Band { Said::PassedOver } else { Said::Counts };
         let shown = shown_of(place, said, place.accepting(), async |peer| peer.fin()).await;
         assert_clean(&format!("{place:?} FIN"), &shown);
