@@ -32,6 +32,7 @@ impl Message {
     }
 
     /// The payload, whichever kind it is.
+    #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -67,6 +68,7 @@ impl Message {
     }
 
     /// Length of the payload in bytes.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
@@ -165,6 +167,7 @@ impl Text {
     }
 
     /// The text as a string slice.
+    #[inline]
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.own().as_str()
@@ -179,6 +182,7 @@ impl Text {
         }
     }
 
+    #[inline]
     fn own(&self) -> &Utf8Bytes {
         let mut text = self;
         loop {

@@ -25,6 +25,7 @@ impl Frames {
     }
 
     /// Adds a frame.
+    #[inline]
     pub fn push(&mut self, frame: Frame) {
         self.bytes += match &frame {
             Frame::Data(message) => message.len(),
@@ -35,6 +36,7 @@ impl Frames {
     }
 
     /// Whether the budget is spent: a socket stops reading then.
+    #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.frames.len() >= self.max_frames.max(1) || self.bytes >= self.max_bytes.max(1)

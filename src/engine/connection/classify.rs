@@ -323,6 +323,16 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_two_kinds_are_not_in_a_row() {
+        let mut classifier = Classifier::default();
+        for reason in [DisconnectReason::ProtocolViolation, DisconnectReason::MessageTooLarge] {
+            let failure = Failure::new(&reason, None);
+            let judged = classifier.judge(&failure, None, LONGEST, SystemTime::UNIX_EPOCH);
+            assert_eq!(judged, RETRY, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn an_oversize_message_is_fatal_the_second_time_unless_it_was_fine_between() {
         let mut classifier = Classifier::default();
         let reason = DisconnectReason::MessageTooLarge;
