@@ -2,6 +2,9 @@
 
 use super::Frame;
 
+/// Frames that there is always room for, once there were so many.
+const FEW: usize = 8;
+
 /// Frames read from a socket, up to a budget.
 #[derive(Debug)]
 pub struct Frames {
@@ -46,6 +49,13 @@ impl Frames {
     pub(crate) fn room(&self) -> (usize, usize) {
         let frames = self.max_frames.max(1).saturating_sub(self.frames.len());
         (frames, self.max_bytes.max(1).saturating_sub(self.bytes))
+    }
+
+    /// Gives back room that only many frames at once need.
+    pub(crate) fn shrink(&mut self) {
+        if self.frames.capacity() > FEW {
+            self.frames.shrink_to(FEW);
+        }
     }
 
     /// The frames that were added after the first `count`.

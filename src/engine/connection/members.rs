@@ -240,6 +240,14 @@ impl Members {
         std::mem::take(&mut self.moved)
     }
 
+    /// So many messages follow for all: for one that is alone, room is made at once.
+    pub(super) fn expect(&mut self, messages: usize) {
+        if self.members.len() == 1 {
+            let pending = self.members.iter_mut().map(|(_, member)| &mut member.pending.messages);
+            pending.for_each(|pending| pending.reserve_exact(messages));
+        }
+    }
+
     /// Takes a message for later [`publish`](Self::publish), if it is for anybody.
     pub(super) fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         let known = match to {

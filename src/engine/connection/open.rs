@@ -219,6 +219,9 @@ impl Open {
         };
         let may_be_more = polled.is_ready();
         let handled = self.handle(&mut frames, of);
+        if !may_be_more {
+            frames.shrink(); // A socket that waits keeps little.
+        }
         self.frames = frames;
         of.members.publish(self.now);
         if let Some(asked_at) = self.word.take() {
@@ -238,6 +241,9 @@ impl Open {
         self.now = Instant::now();
         self.pulse.heard(self.now);
         let relays = self.ready && self.session.relays();
+        if relays {
+            of.members.expect(frames.len());
+        }
         for frame in frames.drain() {
             match frame {
                 Frame::Close(close) => {
