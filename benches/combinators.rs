@@ -28,8 +28,10 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use wsmux::{DedupWindow, WsStreamExt as _};
 
+use self::common::clock::{Clock, Cost};
 use self::common::cpus::pinned;
-use self::common::{Clock, Cost, compare, run, runtime};
+use self::common::rounds::compare;
+use self::common::{run, runtime};
 
 const COUNT: u64 = 2_000_000;
 

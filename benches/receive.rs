@@ -10,15 +10,17 @@ mod common;
 
 use std::hint::black_box;
 
-use futures::StreamExt as _;
-use tokio_tungstenite::tungstenite::Message as Wire;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use wsmux::protocol::Direct;
+use futures::{Stream, StreamExt as _};
+use tokio_tungstenite::tungstenite::{self, Message as Wire};
 use wsmux::{Config, Message, WsManager};
 
+use self::common::bare::Bare;
+use self::common::clock::{Clock, Cost};
 use self::common::cpus::pinned;
+use self::common::ours;
+use self::common::rounds::compare;
 use self::common::server::{Feed, Server, serve_if_asked};
-use self::common::{Bare, Clock, Cost, compare, run, runtime};
+use self::common::{run, runtime};
 
 /// Two workers and the server are more threads than a small machine has CPUs. A worker that the
 /// kernel sets aside for some milliseconds meets more than the usual buffer, and nothing may be lost.
@@ -27,34 +29,50 @@ const DEEP: usize = 1 << 17;
 fn main() {
     serve_if_asked();
     let server = Server::start();
-    let small = Feed { bytes: 170, count: 1_000_000 };
-    pinned(|| receive("receive_170B", &server, small, None));
-    receive("receive_170B_mt", &server, small, Some(2));
-    pinned(|| receive("receive_4KB", &server, Feed { bytes: 4096, count: 100_000 }, None));
+    pinned(|| plain("receive_170B", &server, (170, 1_000_000), None));
+    plain("receive_170B_mt", &server, (170, 1_000_000), Some(2));
+    pinned(|| plain("receive_4KB", &server, (4096, 100_000), None));
+    pinned(|| tls("receive_170B_tls", &server, (170, 200_000)));
 }
 
-fn receive(name: &str, server: &Server, feed: Feed, workers: Option<usize>) {
-    let ours = || {
-        let base = server.base(feed);
-        let manager = match workers {
-            None => WsManager::connect(&base).unwrap(),
-            Some(_) => {
-                let config = Config::default().buffer(DEEP).buffer_bytes(DEEP * feed.bytes);
-                WsManager::builder(Direct::new(&base).unwrap()).config(config).build().unwrap()
-            }
-        };
-        run(&runtime(workers), ours(manager, feed))
+fn plain(name: &str, server: &Server, (bytes, count): (usize, u64), workers: Option<usize>) {
+    let feed = Feed::Flood { bytes, count };
+    let config = match workers {
+        None => Config::default(),
+        Some(_) => Config::default().buffer(DEEP).buffer_bytes(DEEP * bytes),
     };
-    let bare = || run(&runtime(workers), bare(Bare::new(server, feed), feed));
-    compare(name, feed.count, ours, bare);
+    let ours = || {
+        let manager = ours::manager_with(server, feed, config.clone());
+        run(&runtime(workers), read_ours(manager, bytes, count))
+    };
+    let bare = || {
+        let bare = Bare::new(server, feed);
+        run(&runtime(workers), async move { read_bare(bare.connect().await, bytes, count).await })
+    };
+    compare(name, count, ours, bare);
 }
 
-async fn ours(manager: WsManager, feed: Feed) -> Cost {
-    let clock = Clock::start();
+/// Each message is a TLS record of its own, as servers that send one at a time make it.
+fn tls(name: &str, server: &Server, (bytes, count): (usize, u64)) {
+    let feed = Feed::Flood { bytes, count };
+    let ours = || {
+        let manager = ours::manager_tls(server, feed, Config::default());
+        run(&runtime(None), read_ours(manager, bytes, count))
+    };
+    let bare = || {
+        let bare = Bare::new(server, feed);
+        run(&runtime(None), async move { read_bare(bare.connect_tls().await, bytes, count).await })
+    };
+    compare(name, count, ours, bare);
+}
+
+async fn read_ours(manager: WsManager, bytes: usize, count: u64) -> Cost {
     let mut messages = manager.subscribe::<Message>("feed").unwrap();
-    for position in 0..feed.count {
+    messages.ready().await.unwrap();
+    let clock = Clock::start();
+    for position in 0..count {
         match messages.next().await {
-            Some(Ok(message)) => assert_eq!(black_box(message).len(), feed.bytes),
+            Some(Ok(message)) => assert_eq!(black_box(message).len(), bytes),
             other => panic!("at message {position}: {other:?}"),
         }
     }
@@ -63,12 +81,14 @@ async fn ours(manager: WsManager, feed: Feed) -> Cost {
     cost
 }
 
-async fn bare(bare: Bare, feed: Feed) -> Cost {
+async fn read_bare<S>(mut messages: S, bytes: usize, count: u64) -> Cost
+where
+    S: Stream<Item = tungstenite::Result<Wire>> + Unpin,
+{
     let clock = Clock::start();
-    let mut messages = bare.connect(WebSocketConfig::default()).await;
-    for position in 0..feed.count {
+    for position in 0..count {
         match messages.next().await {
-            Some(Ok(Wire::Text(text))) => assert_eq!(black_box(text).len(), feed.bytes),
+            Some(Ok(Wire::Text(text))) => assert_eq!(black_box(text).len(), bytes),
             other => panic!("at message {position}: {other:?}"),
         }
     }

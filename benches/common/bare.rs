@@ -1,0 +1,89 @@
+//! The side without this crate: tokio-tungstenite sockets as its documentation opens them.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::server::{Feed, Server};
+
+/// Handshakes at once: what our default limiter allows.
+pub(crate) const HANDSHAKES: usize = 16;
+
+/// Where to connect.
+#[derive(Clone)]
+pub(crate) struct Bare {
+    address: (&'static str, u16),
+    config: WebSocketConfig,
+    tls: Arc<ClientConfig>,
+    tls_address: (&'static str, u16),
+    url: String,
+}
+
+impl Bare {
+    pub(crate) fn new(server: &Server, feed: Feed) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(server.root().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.resumption = Resumption::disabled();
+        Self {
+            address: server.address(),
+            config: WebSocketConfig::default(),
+            tls: Arc::new(tls),
+            tls_address: server.tls_address(),
+            url: format!("{}/feed", server.base(feed)),
+        }
+    }
+
+    /// The same with a buffer of another size.
+    pub(crate) fn read_buffer(mut self, bytes: usize) -> Self {
+        self.config = self.config.read_buffer_size(bytes);
+        self
+    }
+
+    pub(crate) async fn connect(&self) -> WebSocketStream<TcpStream> {
+        self.upgrade(self.tcp().await).await
+    }
+
+    pub(crate) async fn connect_tls(&self) -> WebSocketStream<TlsStream<TcpStream>> {
+        self.upgrade(self.tls().await).await
+    }
+
+    /// `count` sockets.
+    pub(crate) async fn connect_many(&self, count: usize) -> Vec<WebSocketStream<TcpStream>> {
+        stream::iter(0..count).map(|_| self.connect()).buffer_unordered(HANDSHAKES).collect().await
+    }
+
+    pub(crate) async fn tcp(&self) -> TcpStream {
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        tcp
+    }
+
+    /// A full handshake: no session is resumed.
+    pub(crate) async fn tls(&self) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect(self.tls_address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let name = ServerName::try_from(self.tls_address.0).unwrap();
+        TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.unwrap()
+    }
+
+    async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> WebSocketStream<S> {
+        let request = self.url.as_str().into_client_request().unwrap();
+        client_async_with_config(request, stream, Some(self.config)).await.unwrap().0
+    }
+}
