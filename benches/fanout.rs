@@ -30,7 +30,10 @@ fn main() {
         fan_out("fanout_1000", &server, (1000, 8_000), None);
     });
     fan_out("fanout_100_mt", &server, (100, 40_000), Some(2));
-    pinned(|| decode_once("decode_once_100", &server, (100, 20_000)));
+    pinned(|| {
+        in_batches("fanout_100_batches", &server, (100, 40_000));
+        decode_once("decode_once_100", &server, (100, 20_000));
+    });
 }
 
 fn fan_out(name: &str, server: &Server, size: (u64, u64), workers: Option<usize>) {
@@ -54,6 +57,24 @@ fn fan_out(name: &str, server: &Server, size: (u64, u64), workers: Option<usize>
     if lost.get() + bare_lost.get() > 0 {
         println!("# {name}: ours lost {} messages, bare {}", lost.get(), bare_lost.get());
     }
+}
+
+/// Readers of whole batches, against the same loop that has none.
+fn in_batches(name: &str, server: &Server, size: (u64, u64)) {
+    let (readers, count) = size;
+    let feed = Feed::Flood { bytes: BYTES, count };
+    let ours = || {
+        let look = |message: &Message| assert_eq!(message.len(), BYTES);
+        let manager = ours::manager(server, feed);
+        let outcome = run(&runtime(None), pipeline::ours_in_batches(manager, size, look));
+        assert_eq!(outcome.missed, 0, "messages were lost");
+        outcome.cost
+    };
+    let bare = || {
+        let look = |message: Wire| assert_eq!(message.len(), BYTES);
+        run(&runtime(None), pipeline::bare(Bare::new(server, feed), size, look)).cost
+    };
+    compare(name, count * readers, ours, bare);
 }
 
 /// Every reader looks at a number in the message: parsed once, against once per reader.

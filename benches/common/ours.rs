@@ -38,6 +38,6 @@ pub(crate) async fn subscribe_many<T: FromMessage>(
 }
 
 fn roomy(config: Config) -> Config {
-    let limits = Limits { max_connections: 10_000, ..config.limits.clone() };
-    config.limits(limits)
+    let limits = Limits { max_connections: 10_000, ..config.limits };
+    Config { limits, ..config }
 }

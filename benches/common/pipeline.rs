@@ -9,7 +9,7 @@ use tokio::task::{self, JoinSet};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_tungstenite::tungstenite::Message as Wire;
-use wsmux::{FromMessage, Gap, StreamError, Subscription, WsManager};
+use wsmux::{FromMessage, Gap, Message, StreamError, Subscription, WsManager};
 
 use super::bare::Bare;
 use super::clock::{Clock, Cost};
@@ -36,16 +36,56 @@ pub(crate) async fn ours<T>(
 where
     T: FromMessage + Send + 'static,
 {
+    measure(manager, readers, move |messages| read_ours(messages, count, look)).await
+}
+
+/// The same, whose readers take batches, and look at the messages in them.
+pub(crate) async fn ours_in_batches(
+    manager: WsManager,
+    (readers, count): (u64, u64),
+    look: fn(&Message),
+) -> Outcome {
+    measure(manager, readers, move |messages| read_batches(messages, count, look)).await
+}
+
+/// `readers` readers, which say how many messages they missed.
+async fn measure<T, F>(
+    manager: WsManager,
+    readers: u64,
+    read: impl Fn(Subscription<T>) -> F,
+) -> Outcome
+where
+    T: FromMessage,
+    F: Future<Output = u64> + Send + 'static,
+{
     let mut subscriptions: Vec<Subscription<T>> =
         (0..readers).map(|_| manager.subscribe("feed").unwrap()).collect();
     subscriptions[0].ready().await.unwrap();
     let clock = Clock::start();
-    let tasks: JoinSet<_> =
-        subscriptions.into_iter().map(|messages| read_ours(messages, count, look)).collect();
+    let tasks: JoinSet<_> = subscriptions.into_iter().map(read).collect();
     let missed = tasks.join_all().await.into_iter().sum();
     let cost = clock.stop();
     manager.shutdown().await;
     Outcome { cost, missed }
+}
+
+async fn read_batches(messages: Subscription<Message>, count: u64, look: fn(&Message)) -> u64 {
+    let mut batches = messages.batches();
+    let (mut read, mut missed) = (0, 0);
+    while read + missed < count {
+        let items = batches.next().await.expect("it goes on");
+        for item in items.messages() {
+            match item {
+                Ok(message) => {
+                    look(black_box(message));
+                    read += 1;
+                }
+                Err(StreamError::Gap(Gap::Lagged { missed: more })) => missed += more,
+                Err(e) => panic!("after {read} messages: {e}"),
+            }
+        }
+    }
+    missed
 }
 
 async fn read_ours<T: FromMessage>(mut messages: Subscription<T>, count: u64, look: fn(T)) -> u64 {
