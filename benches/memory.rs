@@ -68,8 +68,8 @@ fn tls(server: &Server) {
         return;
     }
     let bare = Bare::new(server, IDLE);
-    let tcp = repeat(name, || heap_per(STREAMS, collect(|| bare.tcp())));
-    let library = repeat(name, || heap_per(STREAMS, collect(|| bare.tls())));
+    let tcp = repeat(name, || heap_per(STREAMS, collect(|| bare.by_hand(bare.tcp()))));
+    let library = repeat(name, || heap_per(STREAMS, collect(|| bare.by_hand(bare.tls()))));
     let library = median(&library) - median(&tcp);
     println!("# {name}: the TLS library holds {library:.0} bytes");
     let ours = repeat(name, || {

@@ -31,7 +31,7 @@ fn main() {
 }
 
 fn ours(server: &Server) -> Cost {
-    runtime(None).block_on(async {
+    let cost = runtime(None).block_on(async {
         let manager = ours::manager(server, FEED);
         let subscriptions = ours::subscribe_many::<Message>(&manager, SOCKETS).await;
         let tasks = subscriptions.into_iter().map(async |mut messages| {
@@ -44,14 +44,16 @@ fn ours(server: &Server) -> Cost {
         let (cost, subscriptions) = pump(server, tasks).await;
         drop(subscriptions);
         manager.shutdown().await;
-        server.until_crowd(0);
         cost
-    })
+    });
+    // Without a runtime nothing is open.
+    server.until_crowd(0);
+    cost
 }
 
 fn bare(server: &Server) -> Cost {
     let bare = Bare::new(server, FEED);
-    runtime(None).block_on(async {
+    let cost = runtime(None).block_on(async {
         let tasks = bare.connect_many(SOCKETS).await.into_iter().map(async |mut messages| {
             for _ in 0..PER_SOCKET {
                 messages.next().await.unwrap().unwrap();
@@ -61,9 +63,11 @@ fn bare(server: &Server) -> Cost {
         let tasks: JoinSet<_> = tasks.collect();
         let (cost, sockets) = pump(server, tasks).await;
         drop(sockets);
-        server.until_crowd(0);
         cost
-    })
+    });
+    // Without a runtime nothing is open.
+    server.until_crowd(0);
+    cost
 }
 
 /// As many messages as the tasks want, in a second.

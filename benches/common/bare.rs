@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt as _};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -66,6 +66,27 @@ impl Bare {
     /// `count` sockets.
     pub(crate) async fn connect_many(&self, count: usize) -> Vec<WebSocketStream<TcpStream>> {
         stream::iter(0..count).map(|_| self.connect()).buffer_unordered(HANDSHAKES).collect().await
+    }
+
+    /// A stream whose handshake is made by hand, so that nothing is held but the stream itself.
+    pub(crate) async fn by_hand<S>(&self, stream: impl Future<Output = S>) -> S
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut stream = stream.await;
+        let (_, target) = self.url.split_once(&format!(":{}", self.address.1)).unwrap();
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut end = [0; 4];
+        while end != *b"\r\n\r\n" {
+            end.rotate_left(1);
+            stream.read_exact(&mut end[3..]).await.unwrap();
+        }
+        stream
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {

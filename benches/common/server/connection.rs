@@ -43,7 +43,8 @@ impl Connection {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ if received[0] & 0x0f == 8 => {
                 self.write_all(&[0x88, 2, 0x03, 0xe8])?;
-                self.flush()
+                self.flush()?;
+                Err(io::ErrorKind::ConnectionAborted.into())
             }
             _ if received[0] & 0x0f == 9 => {
                 self.write_all(&[0x8a, 0])?;
