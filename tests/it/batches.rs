@@ -53,6 +53,7 @@ async fn a_batch_is_all_that_is_there_with_the_gaps_in_their_place() {
     assert_eq!(batches.get_ref().lag(), 4);
     let items = now(&mut batches).unwrap();
     assert_eq!((items.len(), batches.get_ref().lag()), (5, 0));
+    assert_eq!(batches.get_ref().info().unwrap().lag, 0, "others see it too");
     assert_eq!(items.map(words).collect::<Vec<_>>(), ["1", "2", "3", "reconnected", "4"]);
     assert!(now(&mut batches).is_none(), "nothing is left");
     peer.send("5");

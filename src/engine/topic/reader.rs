@@ -56,12 +56,17 @@ pub(crate) enum Next {
 
 impl Reader {
     /// What comes next; `None` after the end.
+    #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
         if self.has_message() {
             return Poll::Ready(Some(Next::Message));
+        }
+        self.poll_refill(cx)
+    }
+
+    fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if self.ended {
+            return Poll::Ready(None);
         }
         // Once per batch, so that a reader that always finds one lets other tasks run.
         let coop = ready!(coop::poll_proceed(cx));
@@ -73,14 +78,16 @@ impl Reader {
     }
 
     /// What comes next, if it is there and the task has not had its turn. Does not ask to be woken.
+    #[inline]
     pub(crate) fn next_now(&mut self, cx: &mut Context<'_>) -> Option<Next> {
-        if self.ended {
-            return None;
-        }
         if self.has_message() {
             return Some(Next::Message);
         }
-        if !coop::has_budget_remaining() {
+        self.refill_now(cx)
+    }
+
+    fn refill_now(&mut self, cx: &mut Context<'_>) -> Option<Next> {
+        if self.ended || !coop::has_budget_remaining() {
             return None;
         }
         let Poll::Ready(coop) = coop::poll_proceed(cx) else { return None };
