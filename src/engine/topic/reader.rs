@@ -106,11 +106,6 @@ impl Reader {
         drop(self.run.take());
         let next = self.step(parking)?;
         self.replayed = false;
-        self.run = self
-            .batch
-            .as_ref()
-            .filter(|batch| batch.end() - self.cursor >= RUN)
-            .map(|batch| Run::new(Arc::clone(batch) as _));
         Some(next)
     }
 
@@ -175,6 +170,10 @@ impl Reader {
     /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
     pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
         let Some(batch) = &self.batch else { return self.take_replay(read) };
+        // Not for who takes the batch whole.
+        if self.run.is_none() && batch.end() - self.cursor >= RUN {
+            self.run = Some(Run::new(Arc::clone(batch) as _));
+        }
         let entry =
             Entry::new(batch, (self.cursor - batch.first) as usize).within(self.run.as_ref());
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
