@@ -212,6 +212,12 @@ impl MockExchange {
         Audit::new(name, Arc::clone(&self.venue))
     }
 
+    /// Forgets a stream and its ledger, so that a run over many names does not keep them all. Sockets
+    /// that it still has fall silent; the next one begins the stream anew, with the same messages.
+    pub fn forget(&self, name: &str) {
+        self.venue.feeds.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// The true book of a symbol, which starts now where there is none.
     #[must_use]
     pub fn book(&self, symbol: &str) -> MockBook {

@@ -268,3 +268,15 @@ async fn an_audit_convicts_a_reader_that_lost_silently() {
     let audit = audited(|heard| heard.insert(5, heard[4].clone())).await;
     assert_eq!((audit.lost_silently(), audit.repeated()), (0, 1));
 }
+
+#[tokio::test]
+async fn a_stream_that_is_forgotten_has_no_ledger_and_begins_anew() {
+    let exchange = MockExchange::builder().rate(1000).start().await.unwrap();
+    let mut old = connect(&exchange, "btcusdt@trade").await;
+    let first = next(&mut old).await.unwrap()["t"].as_u64();
+    exchange.forget("btcusdt@trade");
+    assert!(exchange.ledger("btcusdt@trade").is_empty());
+    let mut new = connect(&exchange, "btcusdt@trade").await;
+    assert_eq!(next(&mut new).await.unwrap()["t"].as_u64(), first, "from its first number on");
+    assert_eq!(exchange.server().sockets(), 2, "the old one is silent");
+}
