@@ -15,6 +15,8 @@ mod scripted;
 mod socket;
 mod stream;
 #[cfg(feature = "rustls")]
+mod tickets;
+#[cfg(feature = "rustls")]
 mod tls;
 mod tungstenite;
 

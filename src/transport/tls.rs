@@ -19,12 +19,11 @@ use tokio_rustls::client::TlsStream;
 use super::TransportError;
 use super::dial::unbracketed;
 use super::stream::Stream;
+use super::tickets::Tickets;
 use crate::protocol::DisconnectReason;
 
-/// Sessions kept for resumption: a reconnect storm of as many sockets saves a round trip each.
-const SESSIONS: usize = 4096;
-
-/// Settings of TLS. Cloning is cheap, and clones share the sessions they resume.
+/// Settings of TLS. Cloning is cheap, and clones share the sessions they resume: 1,024 per host, so
+/// that a crowd of sockets that comes back at once is spared the full handshakes.
 ///
 /// | feature | roots that [`Tls::new`] trusts |
 /// |---|---|
@@ -151,7 +150,7 @@ impl Tls {
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(client)))),
             None => builder.with_no_client_auth(),
         };
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.resumption = Resumption::store(Arc::new(Tickets::default()));
         Ok(Arc::new(config))
     }
 }
@@ -271,6 +270,7 @@ impl StdError for TlsError {
 
 #[cfg(all(test, feature = "test-util"))]
 pub(super) mod tests {
+    use futures::future::join_all;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
     use rustls::ServerConfig;
     use rustls::server::WebPkiClientVerifier;
@@ -477,6 +477,41 @@ pub(super) mod tests {
             kinds.push(client.get_ref().1.handshake_kind().unwrap());
         }
         assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
+    }
+
+    /// Of `n` sockets that come back to a host at once, how many resume a session, says the server.
+    async fn resumed(tls: &Tls, n: usize, server: &TlsAcceptor) -> usize {
+        let mut resumed = 0;
+        for _ in 0..2 {
+            let sockets = join_all((0..n).map(|_| connected(tls, "localhost", server))).await;
+            resumed = 0;
+            for (client, end) in sockets {
+                let (mut client, mut end) = (client.unwrap(), end.unwrap());
+                end.write_all(b"x").await.unwrap();
+                end.flush().await.unwrap();
+                client.read_u8().await.unwrap();
+                let kind = end.get_ref().1.handshake_kind();
+                resumed += usize::from(kind == Some(rustls::HandshakeKind::Resumed));
+            }
+        }
+        resumed
+    }
+
+    #[tokio::test]
+    async fn a_hundred_sockets_that_come_back_at_once_all_resume() {
+        let authority = Authority::new();
+        let tls = authority.trusted();
+        assert_eq!(resumed(&tls, 100, &authority.server("localhost")).await, 100);
+    }
+
+    #[tokio::test]
+    async fn a_store_of_eight_tickets_per_host_resumes_eight() {
+        let authority = Authority::new();
+        let mut config = ClientConfig::clone(authority.trusted().config().await.unwrap());
+        config.resumption = Resumption::in_memory_sessions(4096);
+        let tls = authority.trusted();
+        tls.built.set(Arc::new(config)).unwrap();
+        assert_eq!(resumed(&tls, 100, &authority.server("localhost")).await, 8);
     }
 
     #[test]
