@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt as _, StreamExt as _};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wsmux::protocol::{
@@ -779,4 +779,35 @@ async fn without_a_provider_a_rotation_moves_all_sockets() {
     settle().await;
     manager.rotate_credentials();
     let _others = [server.accept().await, server.accept().await];
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_comes_while_a_token_is_asked_for_holds() {
+    let (limiter, provider) = (Limiter::new(), Provider::fresh());
+    let built = |credentials: Option<Credentials>| {
+        let (transport, server) = memory::pair();
+        let builder = WsManager::builder(Direct::new("wss://venue/{name}").unwrap());
+        let builder = builder.config(config()).transport(transport).limiter(limiter.clone());
+        let builder = match credentials {
+            Some(credentials) => builder.credentials(credentials),
+            None => builder,
+        };
+        (builder.build().unwrap(), server)
+    };
+    let (manager, mut server) = built(Some(provider.credentials()));
+    let (other, mut other_server) = built(None);
+    let busy = |seconds| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(seconds))]);
+    let _other = other.subscribe::<Message>("a").unwrap();
+    other_server.answer(429, busy("2")).await;
+    let _stream = manager.subscribe::<Message>("a").unwrap();
+    settle().await;
+    let gate = Arc::new(Notify::new());
+    provider.0.lock().unwrap().gate = Some(Arc::clone(&gate));
+    other_server.answer(429, busy("60")).await;
+    assert_eq!(provider.calls(), 2, "the first has aged while it waited");
+    let start = Instant::now();
+    provider.0.lock().unwrap().gate = None;
+    gate.notify_one();
+    server.accept().await;
+    assert!(start.elapsed() >= MINUTE - MS, "{:?}", start.elapsed());
 }

@@ -34,7 +34,10 @@ impl Connection {
             };
             let host = request.url().origin();
             match held.take() {
-                Some(permit) if permit.host() == host => return Continue((request, permit)),
+                // A pause that has come meanwhile holds for us too: the handshake has not begun.
+                Some(permit) if permit.host() == host && !self.limiter.is_paused(&host) => {
+                    return Continue((request, permit));
+                }
                 Some(other) => other.withdraw(),
                 None => {}
             }

@@ -78,6 +78,10 @@ impl Host {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
+
     /// Whether there is nothing to remember.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.forget_old(now);

@@ -9,8 +9,8 @@
 //!    more starts than its [`DialRate`] allows.
 //! 2. Who asks first goes first: nobody is let in while another waits before it. A waiter that is
 //!    dropped passes its turn on.
-//! 3. A host's pause holds for everybody who has not got a [`Permit`] yet. A pause is never
-//!    shortened.
+//! 3. A host's pause holds for everybody who has not got a [`Permit`] yet; who does something else
+//!    with one before it dials asks whether there is a pause. A pause is never shortened.
 //! 4. Whoever is first is woken by each change of its host, and knows itself when a pause or a
 //!    window ends. So the first never sleeps on its turn, and all others wait for it alone.
 
@@ -131,6 +131,12 @@ impl Limiter {
     pub(crate) fn pause(&self, host: &str, pause: Duration) {
         let now = Instant::now();
         self.0.lock().host(host, now).pause(now + pause);
+    }
+
+    /// Whether nobody may start a handshake with `host` now, because it is paused.
+    pub(crate) fn is_paused(&self, host: &str) -> bool {
+        let now = Instant::now();
+        self.0.lock().hosts.get(host).is_some_and(|host| host.is_paused(now))
     }
 
     /// The process has run out of something that each dial needs: nobody dials for a while. Dials
