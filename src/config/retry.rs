@@ -19,8 +19,8 @@ use super::ConfigError;
 /// How a lost connection is retried.
 ///
 /// The delay before retry `n`, counted from 0, is
-/// `max(min_delay, uniform(0 ..= min(max_delay, base_delay · 2ⁿ)))`, or what the server asks for if
-/// that is longer. `n` falls back to 0 after a connection on which names were joined for
+/// `max(min_delay, uniform(0 ..= min(max_delay, base_delay · 2ⁿ)))`, after what the server asks us to
+/// wait, if it does. `n` falls back to 0 after a connection on which names were joined for
 /// `reset_after`, and never just because one opened. Waiting for a turn at the host is no attempt.
 ///
 /// ```

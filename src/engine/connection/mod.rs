@@ -306,7 +306,8 @@ impl Connection {
         }
         let next = match judged? {
             Then::Now => Some(Duration::ZERO),
-            Then::Later => self.backoff.next().map(|delay| delay.max(self.floor)),
+            // After the floor, not at it: all who were told to wait so long would come at one moment.
+            Then::Later => self.backoff.next().map(|delay| self.floor + delay),
         };
         match next {
             Some(delay) => {

@@ -152,7 +152,7 @@ impl Oracle {
         let Some(dialer) = self.dialers.get(&task) else { return Ok(()) };
         let Some(failed_at) = dialer.failed_at else { return Ok(()) };
         let waited = now - failed_at;
-        let least = dialer.floor.max(self.retry.min_delay);
+        let least = dialer.floor + self.retry.min_delay;
         if waited < least {
             return Err(format!("attempt {attempt} comes after {waited:?}, not {least:?}"));
         }

@@ -61,7 +61,8 @@ async fn a_server_that_is_busy_is_left_alone_for_five_seconds() {
                 break delay;
             }
         };
-        assert_eq!(delay, 5 * SECOND, "{code}");
+        let jitter = delay.checked_sub(5 * SECOND).expect("left alone");
+        assert!((MS..=2 * MS).contains(&jitter), "{code}: {delay:?}");
         drop((statuses, stream));
         net.leaves_nothing().await;
     }
