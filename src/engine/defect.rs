@@ -38,6 +38,8 @@ pub(crate) enum Defect {
     RepeatIsDropped,
     /// A reader takes its place and the message that comes before it in two steps.
     ReplayInTwoSteps,
+    /// A message is told to be sent as soon as it was handed to its socket.
+    SentBeforeWritten,
     /// A set looks whether a member waits for its turn and asks to be woken in two steps.
     ServeInTwoSteps,
     /// A signal that nobody waits for is lost.
@@ -60,6 +62,8 @@ pub(crate) enum Defect {
     TurnIsKept,
     /// Whoever is first at a host is not told that there is room.
     TurnWakesNobody,
+    /// A message that may have left with a socket that broke goes back to its place.
+    UnknownIsSentAgain,
     /// A message is looked for and taken back in two steps.
     WithdrawInTwoSteps,
 }

@@ -295,6 +295,9 @@ impl Taken {
 
     /// From here on, bytes of it may have been written.
     pub(crate) fn start(&mut self) {
+        if seeded(Defect::UnknownIsSentAgain) {
+            return;
+        }
         self.message = None;
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future as _;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,8 +20,10 @@ use super::invariants;
 use super::network::Network;
 use super::oracle::{Item, Seat};
 use super::program::{NAMES, Op, Pace, Program};
+use super::senders::Senders;
 use super::wire::Spoken;
 use super::world::World;
+use crate::config::{Credentials, Token, TokenReason};
 use crate::engine::limiter::Limiter;
 use crate::error::{StreamError, SubscribeError};
 use crate::manager::WsManager;
@@ -31,6 +34,7 @@ pub(super) struct Client {
     leases: BTreeMap<usize, Lease>,
     pub(super) manager: Option<WsManager>,
     readers: BTreeMap<usize, Reader>,
+    pub(super) senders: Senders,
     pub(super) shut_down: bool,
     pub(super) swept_at: Option<Instant>,
     pub(super) world: World,
@@ -44,9 +48,16 @@ struct Reader {
     woken: Arc<Woken>,
 }
 
-struct Woken {
+pub(super) struct Woken {
     driver: Arc<AtomicWaker>,
-    is_set: AtomicBool,
+    pub(super) is_set: AtomicBool,
+}
+
+impl Woken {
+    /// One that is to be looked at.
+    pub(super) fn new(driver: Arc<AtomicWaker>) -> Arc<Self> {
+        Arc::new(Self { driver, is_set: true.into() })
+    }
 }
 
 impl Wake for Woken {
@@ -56,23 +67,31 @@ impl Wake for Woken {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// What makes a step fail.
 pub(super) type Checked = Result<(), String>;
 
 impl Client {
     pub(super) fn new(program: &Arc<Program>, world: &World) -> Self {
-        let manager = WsManager::builder(Spoken::new(program.wire, world.clone()))
+        let mut manager = WsManager::builder(Spoken::new(program.wire, world.clone()))
             .config(program.config.clone())
             .limiter(Limiter::new())
             .seed(program.seed)
             .transport(Network(world.clone()))
-            .wall_clock(|| SystemTime::UNIX_EPOCH)
-            .build()
-            .unwrap();
+            .wall_clock(|| SystemTime::UNIX_EPOCH);
+        if let Some(delay) = program.tokens {
+            manager = manager.credentials(Credentials::new(move |_: TokenReason| async move {
+                time::sleep(delay).await;
+                Ok::<_, io::Error>(Token::new("token").expires_at(SystemTime::UNIX_EPOCH + HOUR))
+            }));
+        }
+        let manager = manager.build().unwrap();
         Self {
             leases: BTreeMap::new(),
             manager: Some(manager),
             readers: BTreeMap::new(),
+            senders: Senders::new(world.clone()),
             shut_down: false,
             swept_at: None,
             world: world.clone(),
@@ -86,13 +105,23 @@ impl Client {
             Op::Drop { reader } => self.drop_reader(*reader),
             Op::Lease { lease, name } => return self.lease(*lease, *name),
             Op::Release { lease } => self.release(*lease),
+            Op::RenewTokens => {
+                let manager = self.manager.iter();
+                manager.for_each(WsManager::rotate_credentials);
+                self.world.lock().all_rotate();
+            }
             Op::Rotate { name } => self.rotate(*name),
+            Op::Send { name, count, form } => {
+                let Some(manager) = &self.manager else { return Ok(()) };
+                return self.senders.send(manager, *name, *count, *form);
+            }
             Op::Shutdown => self.shut_down(),
             Op::Subscribe { reader, name, pace } => return self.subscribe(*reader, *name, *pace),
             Op::Sweep { idle } => {
                 self.swept_at = Some(Instant::now());
                 let _ = self.manager.as_ref().map(|manager| manager.sweep_idle(*idle));
             }
+            Op::TakeBack { name } => self.senders.take_back(Some(*name)),
             op => self.world.lock().fault(op),
         }
         Ok(())
@@ -101,7 +130,7 @@ impl Client {
     fn subscribe(&mut self, reader: usize, name: usize, pace: Pace) -> Checked {
         self.take(Seat::Reader(reader), name, |client, manager| {
             let stream = manager.subscribe::<Message>(NAMES[name])?;
-            let woken = Arc::new(Woken { driver: Arc::default(), is_set: true.into() });
+            let woken = Woken::new(Arc::default());
             let info = stream.info();
             client.readers.insert(reader, Reader { next: None, pace, stream, woken });
             Ok(info.map(|info| info.connection))
@@ -185,6 +214,7 @@ impl Client {
             reader.woken = Arc::new(woken);
             reader.woken.is_set.store(true, Relaxed); // Its old waker is gone.
         }
+        self.senders.driven_by(&driver);
         std::future::poll_fn(|cx| self.poll_on(cx, until, &driver, sleep.as_mut())).await
     }
 
@@ -198,7 +228,8 @@ impl Client {
         driver.register(cx.waker());
         self.world.lock().oracle.turn += 1;
         let next = self.world.lock().proceed(cx.waker());
-        let read = self.read_all(Instant::now());
+        let told = self.senders.poll();
+        let read = told.and_then(|()| self.read_all(Instant::now()));
         let broken = self.world.lock().broken.clone();
         let now = Instant::now();
         match (broken, read) {
@@ -252,6 +283,7 @@ impl Client {
     /// Lets go of all there is, in one of several orders.
     pub(super) fn let_go(&mut self, manager_first: bool) {
         if manager_first {
+            self.senders.take_back(None); // They hold it too.
             self.manager = None;
         }
         while let Some((number, reader)) = self.readers.pop_first() {

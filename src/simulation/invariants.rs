@@ -27,6 +27,7 @@ pub(super) fn hold(client: &mut Client) -> Checked {
         return Err(format!("{counted:?} readers and leases are counted, {readers}, {leases} are"));
     }
     let mut state = client.world.lock();
+    state.oracle.nobody_waits_too_long()?;
     for info in &infos {
         is_wanted(&state, info)?;
     }

@@ -15,7 +15,8 @@
 //! 3. The reason of the end comes once and last, and it is the one that the server's side knows.
 //! 4. Where sockets are replaced while they work, nothing of that is seen, or one gap: never a loss or
 //!    a repeat without one, see `oracle/moving.rs`.
-//! 5. Nothing is left when all have left, and what is wanted comes back when the faults are over.
+//! 5. Whoever sends a message is told the truth about it, in its time, see `oracle/sending.rs`.
+//! 6. Nothing is left when all have left, and what is wanted comes back when the faults are over.
 
 mod client;
 mod invariants;
@@ -24,6 +25,7 @@ mod oracle;
 mod program;
 mod run;
 mod runner;
+mod senders;
 mod server;
 mod shrink;
 mod wire;
@@ -66,6 +68,8 @@ fn seeded_defects_are_caught() {
         Defect::OpeningResetsBackoff,
         Defect::ReasonIsLost,
         Defect::RepeatIsDropped,
+        Defect::SentBeforeWritten,
+        Defect::UnknownIsSentAgain,
     ] {
         assert!(runner::catches(defect, 0..40).is_some(), "{defect:?}");
     }

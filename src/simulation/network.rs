@@ -157,6 +157,11 @@ impl Socket for NetSocket {
     }
 
     fn start_send(&mut self, frame: Frame) -> Result<(), TransportError> {
+        let mut state = self.world.lock();
+        if let Some((name, letter)) = wire::letter_in(&frame) {
+            let handed = state.hands_over(self.id, name, letter);
+            state.check(handed);
+        }
         self.buffered.push(frame);
         Ok(())
     }
@@ -164,15 +169,20 @@ impl Socket for NetSocket {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         let mut state = self.world.lock();
         let Some(sock) = state.socks.get_mut(&self.id) else { return Poll::Ready(Ok(())) };
-        if sock.stalled && !self.buffered.is_empty() {
+        let is_stalled = sock.stalled && !self.buffered.is_empty();
+        if is_stalled {
             sock.writer = Some(cx.waker().clone());
-            return Poll::Pending;
         }
-        let latency = sock.latency;
-        for frame in self.buffered.drain(..) {
-            state.plan(latency, Event::Arrive(self.id, frame));
+        // Room for one frame is left, where it matters how much of what waits has gone.
+        let takes_part = is_stalled && !std::mem::replace(&mut sock.took_part, true);
+        let most = match is_stalled {
+            true => usize::from(takes_part && state.program.sends),
+            false => usize::MAX,
+        };
+        for frame in self.buffered.drain(..most.min(self.buffered.len())) {
+            state.carries(self.id, frame);
         }
-        Poll::Ready(Ok(()))
+        if self.buffered.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -211,7 +221,9 @@ impl State {
     /// While names move there is one more, and older ones may still be closing.
     fn one_socket_each(&mut self, lane: &str) -> Result<(), String> {
         let is_moving = self.program.rotates
-            && (self.program.config.max_age.is_some() || self.server.moving.contains(lane));
+            && (self.program.config.max_age.is_some()
+                || self.program.tokens.is_some() // Refused elsewhere, it is replaced here too.
+                || self.server.moving.contains(lane));
         let names = self.names_of(lane).into_iter().filter(|_| is_moving);
         names.for_each(|name| self.oracle.moves(name));
         let dials = self.oracle.in_flight.iter().filter(|other| *other == lane).count();
@@ -246,6 +258,8 @@ impl State {
             serving: direct.map(|name| (name, 0)).into_iter().collect(),
             silent: false,
             stalled: false,
+            takes_until: now,
+            took_part: false,
             writer: None,
         };
         self.note(|| format!("client: has sock {id} for {lane}"));
@@ -257,6 +271,30 @@ impl State {
             self.plan(Duration::ZERO, Event::Lose(id, how));
         }
         id
+    }
+
+    /// The client hands a message of the program's own to socket `id`.
+    fn hands_over(&mut self, id: SockId, name: usize, letter: usize) -> Result<(), String> {
+        self.note(|| format!("client: writes letter {letter} of {name} to sock {id}"));
+        let lane = wire::lane(self.program.wire, NAMES[name]);
+        if self.socks.get(&id).is_some_and(|sock| sock.lane != lane) {
+            return Err(format!(
+                "letter {letter} of {name} is written to another lane's sock {id}"
+            ));
+        }
+        self.oracle.hands_over(letter, id)
+    }
+
+    /// A frame is on its way to the server. Nothing overtakes.
+    fn carries(&mut self, id: SockId, frame: Frame) {
+        let Some(sock) = self.socks.get_mut(&id) else { return };
+        let now = Instant::now();
+        sock.takes_until = sock.takes_until.max(now + sock.latency);
+        let due = sock.takes_until - now;
+        if let Some((_, letter)) = wire::letter_in(&frame) {
+            self.oracle.takes(letter);
+        }
+        self.plan(due, Event::Arrive(id, frame));
     }
 
     /// What the client gets next, or when there may be something. A fault comes alone.

@@ -37,8 +37,12 @@ pub(super) struct Program {
     /// Whether sockets are replaced while they work.
     pub(super) rotates: bool,
     pub(super) seed: u64,
+    /// Whether the program sends messages of its own.
+    pub(super) sends: bool,
     pub(super) sizes: (usize, usize),
     pub(super) steps: Vec<Step>,
+    /// How long it takes to get a token, where dials need one.
+    pub(super) tokens: Option<Duration>,
     pub(super) wire: Wire,
 }
 
@@ -55,10 +59,13 @@ pub(super) enum Op {
     Lease { lease: usize, name: usize },
     NewRuntime,
     Release { lease: usize },
+    RenewTokens,
     Rotate { name: usize },
+    Send { name: usize, count: usize, form: Form },
     Shutdown,
     Subscribe { reader: usize, name: usize, pace: Pace },
     Sweep { idle: Duration },
+    TakeBack { name: usize },
     // What the server and the network do.
     Burst { name: usize, count: usize },
     Confirm { name: usize, how: Confirm },
@@ -70,6 +77,14 @@ pub(super) enum Op {
     Silence { name: usize },
     Slow { name: usize, latency: Duration },
     Stall { name: usize, lasting: Duration },
+}
+
+/// What a message of the program's own is to the protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Form {
+    Plain,
+    /// The protocol that shares sockets has no way to say it.
+    Unspeakable,
 }
 
 /// How a reader reads.
@@ -140,20 +155,28 @@ impl Program {
             quotes: false,
             rotates: false,
             seed,
+            sends: false,
             sizes: (10, largest),
             steps: (0..steps).map(|_| chance.step(&mut next)).collect(),
+            tokens: None,
             wire,
         };
         // Chances of its own: the programs without rotations stay what they were.
         let mut chance = Chance(SmallRng::seed_from_u64(seed.rotate_left(32) ^ seed));
         let is_direct = program.wire == Wire::Direct;
-        if chance.once_in(3) {
+        let program = if chance.once_in(3) {
             chance.rotations(program)
         } else if is_direct && chance.once_in(4) {
             chance.silences(program)
         } else {
             program
-        }
+        };
+        // And of their own again, so that the programs that neither send nor renew stay the same.
+        let mut chance = Chance(SmallRng::seed_from_u64(seed.rotate_left(16) ^ !seed));
+        let sends = chance.once_in(3);
+        let program = if sends { chance.sends(program) } else { program };
+        let renews = program.rotates && chance.once_in(3);
+        if renews { chance.renewals(program) } else { program }
     }
 
     /// The steps of these numbers alone.
@@ -184,6 +207,13 @@ impl fmt::Display for Program {
             let (age, timeout) = (self.config.max_age, self.config.handover_timeout);
             let quotes = if self.quotes { "quotes, " } else { "" };
             writeln!(f, "{quotes}max_age {age:?}, handover_timeout {timeout:?}")?;
+        }
+        if let Some(delay) = self.tokens {
+            writeln!(f, "tokens take {delay:?}")?;
+        }
+        if self.sends {
+            let (most, ttl) = (self.config.send_queue, self.config.send_ttl);
+            writeln!(f, "send_queue {most}, send_ttl {ttl:?}")?;
         }
         for Step { after, op } in &self.steps {
             writeln!(f, "  +{after:?} {op:?}")?;
@@ -319,6 +349,58 @@ impl Chance {
             program.steps.insert(at, Step { after, op: Op::Silence { name } });
         }
         program.steps.insert(0, Step { after: Duration::ZERO, op });
+        program
+    }
+
+    /// Has messages of the program's own sent, mostly on names that somebody reads, and now and then
+    /// on a socket that takes nothing or is about to break.
+    fn sends(&mut self, mut program: Program) -> Program {
+        program.sends = true;
+        program.config.send_queue = *self.of(&[1, 4, 256]);
+        program.config.send_ttl = MS * *self.of(&[200, 5000, 30_000]);
+        for _ in 0..self.between(3, 16) {
+            let at = self.number(program.steps.len() + 1);
+            let name = self.name_in(&program.steps[..at]);
+            let (count, form) = (self.between(1, 6) as usize, self.form());
+            let mut ops = vec![Op::Send { name, count, form }];
+            match self.number(8) {
+                0 => ops.insert(0, Op::Stall { name, lasting: MS * self.between(100, 8000) }),
+                1 => ops.push(Op::Lose { name: Some(name), how: self.loss() }),
+                2 => ops.push(Op::TakeBack { name }),
+                3 => ops.push(Op::Send { name, count: 100, form }),
+                _ => {}
+            }
+            let after = MS * *self.of(&[0, 0, 1, 100]);
+            let ops = ops.into_iter().map(|op| Step { after, op });
+            program.steps.splice(at..at, ops);
+        }
+        program
+    }
+
+    fn form(&mut self) -> Form {
+        if self.once_in(10) { Form::Unspeakable } else { Form::Plain }
+    }
+
+    /// A name that some step before wanted, if there is one, or any.
+    fn name_in(&mut self, before: &[Step]) -> usize {
+        let wanted = before.iter().filter_map(|step| match step.op {
+            Op::Lease { name, .. } | Op::Subscribe { name, .. } => Some(name),
+            _ => None,
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let any = self.number(NAMES.len());
+        if wanted.is_empty() || self.once_in(10) { any } else { *self.of(&wanted) }
+    }
+
+    /// Has all sockets move to fresh credentials, those of the protocol or tokens of a provider.
+    fn renewals(&mut self, mut program: Program) -> Program {
+        program.tokens = *self.of(&[None, Some(Duration::ZERO), Some(MS * 300)]);
+        program.config.plain_text_credentials = true;
+        for _ in 0..self.between(1, 4) {
+            let at = self.number(program.steps.len() + 1);
+            let after = MS * *self.of(&[0, 40, 500, 4000]);
+            program.steps.insert(at, Step { after, op: Op::RenewTokens });
+        }
         program
     }
 

@@ -26,6 +26,9 @@ pub(super) struct Outcome {
 /// How often to look whether all have been served.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Longer than anything is on its way to the server.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// Time for what is to happen at once.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -104,6 +107,7 @@ fn next_runtime(old: Runtime, client: &mut Client) -> Runtime {
         state.note(|| "program: the runtime goes".to_owned());
         state.oracle.all_end(End::Aborted);
         drop(state);
+        client.senders.take_back(None); // Whoever waits goes with it.
         drop(old);
         Instant::now()
     };
@@ -153,7 +157,8 @@ async fn finish(client: &mut Client, program: &Program) -> Checked {
         }
     }
     client.manager = None;
-    client.go_on(Instant::now() + MOMENT).await?;
+    client.go_on(Instant::now() + if program.sends { ON_ITS_WAY } else { MOMENT }).await?;
+    client.world.lock().oracle.all_are_told()?;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let state = client.world.lock();
     let (socks, dials) = (state.socks.len(), state.oracle.in_flight.len());

@@ -23,10 +23,12 @@ pub(super) const DEFECTS: &[Defect] = &[
     Defect::OpeningResetsBackoff,
     Defect::ReasonIsLost,
     Defect::RepeatIsDropped,
+    Defect::SentBeforeWritten,
     Defect::SilenceIsTrusted,
     Defect::SocketOverlaps,
     Defect::StalledWriteStopsReading,
     Defect::SweeperDiesWithRuntime,
+    Defect::UnknownIsSentAgain,
 ];
 
 /// A seed that broke something.

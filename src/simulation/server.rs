@@ -76,6 +76,10 @@ pub(super) struct Sock {
     pub(super) joins: BTreeMap<usize, u64>,
     pub(super) silent: bool,
     pub(super) stalled: bool,
+    /// When the last that is on its way to the server arrives.
+    pub(super) takes_until: Instant,
+    /// Whether it has taken something since it stalled.
+    pub(super) took_part: bool,
     pub(super) writer: Option<Waker>,
 }
 
@@ -133,7 +137,7 @@ impl State {
                 });
             }
             Op::Stall { name, lasting } => self.for_socks(*name, |state, sock| {
-                state.change(sock, |sock| sock.stalled = true);
+                state.change(sock, |sock| (sock.stalled, sock.took_part) = (true, false));
                 state.plan(*lasting, Event::Unstall(sock));
             }),
             _ => {}
@@ -152,6 +156,11 @@ impl State {
     /// The client was asked for another socket of `name`.
     pub(super) fn rotates(&mut self, name: usize) {
         self.server.moving.insert(wire::lane(self.program.wire, NAMES[name]).to_owned());
+    }
+
+    /// The client was asked to renew its credentials: whatever socket it has may be replaced.
+    pub(super) fn all_rotate(&mut self) {
+        (0..NAMES.len()).for_each(|name| self.rotates(name));
     }
 
     /// How the next dial is answered.
@@ -267,7 +276,12 @@ impl State {
     /// Something of the client's has come to the server.
     fn arrive(&mut self, id: SockId, frame: Frame) {
         let is_deaf = |sock: &Sock| sock.silent || sock.server_gone;
-        if self.socks.get(&id).is_none_or(is_deaf) {
+        let is_heard = !self.socks.get(&id).is_none_or(is_deaf);
+        if let Some((_, letter)) = wire::letter_in(&frame) {
+            let arrived = self.oracle.arrives(letter, id, is_heard);
+            self.check(arrived);
+        }
+        if !is_heard {
             return;
         }
         match frame {

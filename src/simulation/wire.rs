@@ -6,6 +6,7 @@
 //! | `-a0#1` | | leave |
 //! | | `!a0#1`, `~a0#1` | rejected, ended |
 //! | | `a0#1:7:…` | message 7 of the name |
+//! | `>a0#7` | | message 7 of the program's own, sent on that name |
 //!
 //! Each join has its number, so that a session tells confirmations and data of an earlier one apart.
 
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::program::{NAMES, Wire};
+use super::program::{Form, NAMES, Wire};
 use super::server::parse;
 use super::world::{SockId, World, number};
 use crate::message::Message;
@@ -21,11 +22,15 @@ use crate::name::{InvalidName, StreamName};
 use crate::protocol::{
     Cx, Dial, DialError, Direct, Lane, Protocol, Request, Response, Session, To,
 };
+use crate::transport::Frame;
 
 /// What the network is told of a dial beside its URL.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-attempt");
 const WANTED: HeaderName = HeaderName::from_static("x-wanted");
 const SOCK: HeaderName = HeaderName::from_static("x-sock");
+
+/// What the program's own messages begin with that are no lines.
+const UNSPEAKABLE: char = '?';
 
 /// `Direct`, or lines; each tells the network which attempt it is.
 pub(super) struct Spoken {
@@ -105,6 +110,23 @@ pub(super) fn joined(name: usize, join: u64) -> String {
 
 pub(super) fn rejected(name: usize, join: u64) -> String {
     format!("!{}#{join}", NAMES[name])
+}
+
+/// A message of the program's own.
+pub(super) fn letter(name: usize, number: usize, form: Form) -> String {
+    let mark = if form == Form::Plain { '>' } else { UNSPEAKABLE };
+    format!("{mark}{}#{number}", NAMES[name])
+}
+
+/// The name and the number of a message of the program's own.
+pub(super) fn letter_in(frame: &Frame) -> Option<(usize, usize)> {
+    let Frame::Data(message) = frame else { return None };
+    let (name, number) = parse(message.as_text()?.strip_prefix(['>', UNSPEAKABLE])?)?;
+    Some((name, usize::try_from(number).ok()?))
+}
+
+pub(super) fn is_speakable(wire: Wire, form: Form) -> bool {
+    wire == Wire::Direct || form == Form::Plain
 }
 
 /// What a line of the server's says.
@@ -192,6 +214,12 @@ impl Session for Lines {
                 cx.ended(NAMES[name]);
             }
             _ => cx.unroutable(message),
+        }
+    }
+
+    fn send(&mut self, _: &StreamName, message: Message, cx: &mut Cx<'_>) {
+        if message.as_text().is_some_and(|text| !text.starts_with(UNSPEAKABLE)) {
+            cx.push(message);
         }
     }
 }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use crate::engine::defect::{Defect, seeded};
 use crate::engine::outgoing::Taken;
 use crate::transport::{BoxSocket, Frame, TransportError};
 
@@ -108,7 +109,11 @@ impl Outbox {
         socket: &mut BoxSocket,
     ) -> Result<(), TransportError> {
         letter.start();
-        self.letters.push(letter); // Before anything can fail: bytes of it may leave.
+        if seeded(Defect::SentBeforeWritten) {
+            letter.settle(Ok(()));
+        } else {
+            self.letters.push(letter); // Before anything can fail: bytes of it may leave.
+        }
         frames.into_iter().try_for_each(|frame| self.start(frame, socket))
     }
 

@@ -7,6 +7,7 @@
 mod dialers;
 mod moving;
 mod reading;
+mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use dialers::Dialer;
 use moving::Course;
 pub(super) use reading::Item;
 use reading::{Broken, Owed, Reading};
+use sending::Letters;
 
 pub(super) struct Oracle {
     buffer: (usize, usize),
@@ -33,6 +35,7 @@ pub(super) struct Oracle {
     dialers: ByTask<Dialer>,
     /// Lanes that are being dialled.
     pub(super) in_flight: Vec<String>,
+    letters: Letters,
     pub(super) linger: Duration,
     paused_until: Option<Instant>,
     pub(super) readers: BTreeMap<usize, Reading>,
@@ -109,6 +112,7 @@ impl Oracle {
             current: BTreeMap::new(),
             dialers: ByTask::new(),
             in_flight: Vec::new(),
+            letters: Letters::new(config),
             linger: config.linger,
             paused_until: None,
             readers: BTreeMap::new(),
