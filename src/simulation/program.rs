@@ -23,6 +23,7 @@ pub(super) enum Wire {
     Shared,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each can be so whatever the others are")]
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) config: Config,
