@@ -23,6 +23,7 @@ mod snapshot;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub enum BuildError {
     Label(InvalidLabel),
     /// Settings are for a stream whose name is not one.
     Name(InvalidName),
+    /// No thread could be started for [`dedicated_thread`](crate::WsManagerBuilder::dedicated_thread).
+    Thread(io::Error),
     /// The base is not a WebSocket URL.
     Url(UrlError),
 }
@@ -56,6 +59,7 @@ impl fmt::Display for BuildError {
             Self::Config(e) => write!(f, "invalid configuration: {e}"),
             Self::Label(e) => write!(f, "invalid label: {e}"),
             Self::Name(e) => write!(f, "invalid stream name: {e}"),
+            Self::Thread(e) => write!(f, "cannot start a thread: {e}"),
             Self::Url(e) => write!(f, "invalid URL: {e}"),
         }
     }
@@ -67,6 +71,7 @@ impl StdError for BuildError {
             Self::Config(e) => e.source(),
             Self::Label(e) => e.source(),
             Self::Name(e) => e.source(),
+            Self::Thread(e) => e.source(),
             Self::Url(e) => e.source(),
         }
     }

@@ -25,7 +25,7 @@ const ENGINE: &[&[&str]] = &[
     &["defect"],
     &["small", "sync"],
     &["outgoing"],
-    &["events", "flight", "limiter", "neighbours", "penalty", "topic"],
+    &["dedicated", "events", "flight", "limiter", "neighbours", "penalty", "topic"],
     &["registry", "tokens"],
     &["core"],
     &["sweeper"],

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle as Runtime;
 use tokio::time::{self, Instant};
 
+use super::dedicated::Hold;
 use super::events::Log;
 use super::limiter::Limiter;
 use super::neighbours::ManagerId;
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     /// The latest streams that ended by themselves, the oldest first.
     ended: Mutex<VecDeque<Ended>>,
     pub(crate) events: Arc<Log<Event>>,
+    /// Keeps the thread of our own going, if there is one.
+    hold: Option<Hold>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) overall: Arc<Watch<Overall>>,
@@ -73,6 +76,7 @@ pub(crate) struct Core {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) hold: Option<Hold>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
     pub(crate) protocol: Arc<dyn Protocol>,
@@ -85,11 +89,12 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, credentials, limiter, metrics, protocol, runtime, .. } = parts;
+        let Parts { config, credentials, hold, limiter, metrics, protocol, runtime, .. } = parts;
         let Parts { seed, streams, transport, wall, .. } = parts;
         Arc::new(Self {
             ended: Mutex::default(),
             events: Arc::new(Log::new()),
+            hold,
             limiter,
             metrics: Arc::new(metrics),
             overall: Arc::new(Watch::new(Overall::default())),
@@ -297,7 +302,16 @@ impl Core {
     pub(crate) async fn shut_down(&self) {
         self.close_all();
         self.sweeper.set();
-        if time::timeout(self.config.close_timeout, self.all_finished()).await.is_err() {
+        let finished = {
+            // Whoever waits may be in no runtime; and if nobody has one, nothing ever ran.
+            let elsewhere = if Runtime::try_current().is_ok() { None } else { self.clock() };
+            let _entered = elsewhere.as_ref().map(Runtime::enter);
+            if Runtime::try_current().is_err() {
+                return;
+            }
+            time::timeout(self.config.close_timeout, self.all_finished())
+        };
+        if finished.await.is_err() {
             let tasks = self.registry.lock().tasks();
             tasks.iter().for_each(tokio::task::AbortHandle::abort);
         }
@@ -353,6 +367,11 @@ impl Core {
     /// The runtime to run connections on.
     pub(crate) fn runtime(&self) -> Option<Runtime> {
         self.runtime.clone().or_else(|| Runtime::try_current().ok())
+    }
+
+    /// What a task holds that is run for this core.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        self.hold.clone()
     }
 
     /// A connection was started on `runtime`.

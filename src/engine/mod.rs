@@ -6,6 +6,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod dedicated;
 pub(crate) mod defect;
 pub(crate) mod events;
 mod flight;

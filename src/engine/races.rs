@@ -97,6 +97,7 @@ impl Stage {
         let parts = Parts {
             config: Config::default().linger(linger),
             credentials: None,
+            hold: None,
             limiter: Limiter::new(),
             metrics: Metrics::default(),
             protocol: Arc::new(Direct::new("ws://test").unwrap()),

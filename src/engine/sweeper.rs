@@ -30,10 +30,10 @@ pub(super) fn start(core: &Arc<Core>) {
     if core.sweeping.swap(true, Ordering::AcqRel) {
         return;
     }
-    let sweeping = Sweeping(Arc::clone(&core.sweeping));
+    let (hold, sweeping) = (core.hold(), Sweeping(Arc::clone(&core.sweeping)));
     let sweep = run(Arc::downgrade(core), Arc::clone(&core.sweeper), core.config.sweep_interval);
     runtime.spawn(async move {
-        let _sweeping = sweeping;
+        let (_hold, _sweeping) = (hold, sweeping);
         sweep.await;
     });
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn refused() -> Arc<TransportError> {
-    Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+    Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused).into())
 }
 
 fn assert_says<E: StdError>(table: impl IntoIterator<Item = (E, &'static str)>) {
@@ -27,6 +27,10 @@ fn who_builds_a_manager_is_told_what_would_work() {
         (
             BuildError::Name(InvalidName::Empty),
             "invalid stream name: the name is empty: give the name of a stream",
+        ),
+        (
+            BuildError::Thread(io::Error::other("no more of them")),
+            "cannot start a thread: no more of them",
         ),
         (
             BuildError::Url(UrlError::Scheme),
@@ -150,7 +154,7 @@ fn chain(e: &dyn StdError) -> Vec<String> {
 
 #[test]
 fn a_cause_is_told_once_and_at_once() {
-    let io = || std::io::Error::other(Layer("outer", Some(Box::new(Layer("inner", None)))));
+    let io = || io::Error::other(Layer("outer", Some(Box::new(Layer("inner", None)))));
     let failed = |reason| Arc::new(TransportError::new(reason).with_source(io()));
     let dns = CloseReason::RetriesExhausted { attempts: 1, last: failed(DisconnectReason::Dns) };
     let decode = serde_json::from_str::<u8>("\"x\"").unwrap_err();
@@ -177,7 +181,7 @@ fn a_cause_is_told_once_and_at_once() {
     }
     assert_eq!(failed(DisconnectReason::Tls).in_full(), "TLS could not be set up: outer: inner");
     let cause = failed(DisconnectReason::Tls);
-    assert!(cause.get_ref().is_some_and(|e| e.is::<std::io::Error>()));
+    assert!(cause.get_ref().is_some_and(|e| e.is::<io::Error>()));
 }
 
 #[test]

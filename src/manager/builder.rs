@@ -10,6 +10,7 @@ use tokio::runtime::Handle as Runtime;
 use super::WsManager;
 use crate::config::{Config, Credentials, Label, StreamConfig};
 use crate::engine::core::{Core, Parts};
+use crate::engine::dedicated;
 use crate::engine::limiter::Limiter;
 use crate::error::BuildError;
 use crate::name::StreamName;
@@ -36,6 +37,7 @@ type Set = Box<dyn FnOnce(&mut StreamConfig) + Send>;
 pub struct WsManagerBuilder {
     config: Config,
     credentials: Option<Credentials>,
+    dedicated: bool,
     label: Option<String>,
     limiter: Option<Limiter>,
     per_stream: Option<usize>,
@@ -52,6 +54,7 @@ impl WsManagerBuilder {
         Self {
             config: Config::default(),
             credentials: None,
+            dedicated: false,
             label: None,
             limiter: None,
             per_stream: None,
@@ -85,6 +88,38 @@ impl WsManagerBuilder {
     /// ```
     pub fn credentials(mut self, credentials: impl Into<Credentials>) -> Self {
         self.credentials = Some(credentials.into());
+        self
+    }
+
+    /// Runs connections on a thread of the manager's own, named `wsmux`, with a current-thread runtime:
+    /// neither a runtime around [`subscribe`](WsManager::subscribe) nor one that somebody else keeps
+    /// busy is of any concern to them. Takes the place of [`runtime`](Self::runtime), and the other way
+    /// round: what is said last holds.
+    ///
+    /// The thread starts with [`build`](Self::build). It ends by itself when the last manager,
+    /// subscription and lease are dropped and their sockets are closed, at the latest after
+    /// [`Config::close_timeout`](field@Config::close_timeout); nobody waits for it. Tokens are asked
+    /// for, names looked up and [callbacks](WsManager::subscribe_with) started there too.
+    ///
+    /// It is for programs without a runtime, and for those whose own is kept busy for longer than a
+    /// heartbeat may wait: it makes nothing faster. Each batch wakes a reader on another thread, which
+    /// where both share a runtime is not needed: `docs/defaults.md` has figures.
+    ///
+    /// Not for tests that pause time: its clock is its own.
+    ///
+    /// ```
+    /// use futures::executor::block_on;
+    /// use wsmux::protocol::Direct;
+    /// use wsmux::{Text, WsManager};
+    ///
+    /// let manager = WsManager::builder(Direct::new("ws://127.0.0.1:1/ws")?).dedicated_thread().build()?;
+    /// let trades = manager.subscribe::<Text>("btcusdt@trade")?; // In no runtime.
+    /// drop(trades);
+    /// block_on(manager.shutdown());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dedicated_thread(mut self) -> Self {
+        (self.dedicated, self.runtime) = (true, None);
         self
     }
 
@@ -129,9 +164,10 @@ impl WsManagerBuilder {
         self
     }
 
-    /// Sets the runtime that connections run on. Default: that of whoever subscribes first.
+    /// Sets the runtime that connections run on. Default: that of whoever subscribes first. Takes the
+    /// place of [`dedicated_thread`](Self::dedicated_thread).
     pub fn runtime(mut self, runtime: Runtime) -> Self {
-        self.runtime = Some(runtime);
+        (self.dedicated, self.runtime) = (false, Some(runtime));
         self
     }
 
@@ -172,7 +208,8 @@ impl WsManagerBuilder {
     ///
     /// # Errors
     ///
-    /// When a value cannot work, values are set for a name that is not valid, or the label is not.
+    /// When a value cannot work, values are set for a name that is not valid, the label is not, or no
+    /// thread can be started.
     pub fn build(mut self) -> Result<WsManager, BuildError> {
         self.config = self.config.validated()?;
         let mut streams: HashMap<StreamName, StreamConfig> = HashMap::new();
@@ -184,7 +221,13 @@ impl WsManagerBuilder {
         }
         let label = self.label.as_deref().map(Label::try_from).transpose()?.unwrap_or_default();
         let metrics = Metrics::new(label, self.per_stream);
-        Ok(WsManager { core: Core::new(Parts { streams, ..self.parts(metrics) }) })
+        let thread =
+            self.dedicated.then(dedicated::start).transpose().map_err(BuildError::Thread)?;
+        let mut parts = Parts { streams, ..self.parts(metrics) };
+        if let Some((runtime, hold)) = thread {
+            (parts.runtime, parts.hold) = (Some(runtime), Some(hold));
+        }
+        Ok(WsManager { core: Core::new(parts) })
     }
 
     pub(super) fn parts(self, metrics: Metrics) -> Parts {
@@ -192,6 +235,7 @@ impl WsManagerBuilder {
         Parts {
             config: self.config,
             credentials: self.credentials,
+            hold: None,
             limiter: self.limiter.unwrap_or_else(Limiter::process_wide),
             metrics,
             protocol: self.protocol,

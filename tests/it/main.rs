@@ -6,6 +6,7 @@ mod batches;
 mod callbacks;
 mod compose;
 mod credentials;
+mod dedicated;
 mod ext;
 mod failures;
 mod fallback;

@@ -26,10 +26,11 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let mut running = Running::new(core, &link);
     let mut connection = Connection::new(core, link);
     core.runs_on(runtime);
+    let hold = core.hold();
     let task = runtime.spawn(async move {
-        // Both stay where they were captured, and this one is dropped first. A binding of its own
+        // All stay where they were captured, and are dropped in this order. A binding of its own
         // would have a place of its own for as long as the task lives.
-        let running = &mut running;
+        let (running, _held) = (&mut running, &hold);
         let reason = connection.run().await;
         let (floor, was_stable) = (connection.floor, connection.was_stable);
         running.end(End { floor, host: connection.host.take(), reason, was_stable });

@@ -38,6 +38,7 @@ fn core() -> Arc<Core> {
     Core::new(Parts {
         credentials: None,
         config: Config::default().limits(limits),
+        hold: None,
         limiter: Limiter::new(),
         metrics: Metrics::default(),
         protocol: Arc::new(Direct::new("ws://test").unwrap()),
