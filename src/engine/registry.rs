@@ -183,8 +183,10 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     pub(crate) fn done(self) -> Vec<(Arc<Topic>, Option<CloseReason>)> {
-        let now = Instant::now();
-        self.left.iter().for_each(|(topic, to)| topic.leave_to(*to, now));
+        if !self.left.is_empty() {
+            let now = Instant::now();
+            self.left.iter().for_each(|(topic, to)| topic.leave_to(*to, now));
+        }
         self.signals.iter().for_each(|signal| signal.set());
         self.topics
     }

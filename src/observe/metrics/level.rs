@@ -88,7 +88,11 @@ impl Values {
 
 /// The managers of one label.
 #[derive(Debug, Default)]
-struct Group(Mutex<Vec<Weak<Values>>>);
+struct Group {
+    /// How many there were when the last one came: who is alone needs no lock to add itself up.
+    came: AtomicUsize,
+    members: Mutex<Vec<Weak<Values>>>,
+}
 
 static GROUPS: LazyLock<Mutex<HashMap<String, Weak<Group>>>> = LazyLock::new(Mutex::default);
 
@@ -103,17 +107,21 @@ impl Group {
         groups.retain(|_, group| group.strong_count() > 0);
         let group = groups.get(label).and_then(Weak::upgrade).unwrap_or_default();
         groups.insert(label.to_owned(), Arc::downgrade(&group));
-        let mut members = lock(&group.0);
+        let mut members = lock(&group.members);
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(values));
+        group.came.store(members.len(), SeqCst);
         drop(members);
         group
     }
 
     /// What `read` finds in each of the managers that tell the same recorder as `own`.
     fn fold(&self, own: &Values, read: impl Fn(&Values) -> u64, fold: fn(u64, u64) -> u64) -> u64 {
+        if self.came.load(SeqCst) == 1 {
+            return read(own);
+        }
         let recorder = own.recorder.load(Relaxed);
-        let members = lock(&self.0);
+        let members = lock(&self.members);
         let members = members.iter().filter_map(Weak::upgrade);
         let alike = members.filter(|values| values.recorder.load(Relaxed) == recorder);
         alike.map(|values| read(&values)).fold(0, fold)
@@ -212,7 +220,7 @@ impl Drop for Levels {
     fn drop(&mut self) {
         let recorder = self.values.recorder.load(Relaxed);
         let mark = self.values.group_hwm.load(SeqCst);
-        let others: Vec<_> = lock(&self.group.0).iter().filter_map(Weak::upgrade).collect();
+        let others: Vec<_> = lock(&self.group.members).iter().filter_map(Weak::upgrade).collect();
         for other in others.iter().filter(|other| other.recorder.load(Relaxed) == recorder) {
             other.group_hwm.fetch_max(mark, SeqCst);
         }

@@ -26,7 +26,7 @@ fn managers_of_one_label_are_added_up_and_forgotten_with_the_last() {
     drop(one);
     let new = Levels::new(&label);
     assert_eq!(new.group.hwm(&new.values), 0);
-    assert_eq!(lock(&new.group.0).len(), 1);
+    assert_eq!(lock(&new.group.members).len(), 1);
 }
 
 #[test]
