@@ -31,14 +31,8 @@ impl Footprint {
             while tasks() > 0 && start.elapsed() < PATIENCE {
                 sleep(Duration::from_millis(10)).await;
             }
+            sleep(REST).await;
         });
-        Self::of_idle_manager(client)
-    }
-
-    /// Takes it when a manager that carries nothing is still there, and its sweeper.
-    pub(crate) fn of_idle_manager(client: &Runtime) -> Self {
-        let tasks = || client.metrics().num_alive_tasks();
-        client.block_on(async { sleep(REST).await });
         Self { descriptors: descriptors(), heap: HEAP.current_usage(), tasks: tasks() }
     }
 }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 /// The real run, against what a first one has left that closed all it opened.
 fn soak(client: &Runtime, seconds: u64) -> bool {
     let before = session::run(client, &Plan::warm_up());
-    println!("# warmed up: {:?}", before.counts);
+    println!("# warmed up, with {} sockets at most: {:?}", before.most_sockets, before.counts);
     let after = session::run(client, &Plan::real(Duration::from_secs(seconds)));
     report(&before, &after);
     let faults = session::judge(&before, &after);

@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use wsmux::protocol::Direct;
 use wsmux::test_util::MockExchange;
-use wsmux::{Config, Heartbeat, Limiter, Limits, RetryPolicy, WsManager};
+use wsmux::{Config, Heartbeat, Limiter, Limits, Message, RetryPolicy, WsManager};
 
 use super::faults::{CYCLE, Dealer, QUICK, Trouble};
 use super::footprint::{Drift, Footprint};
@@ -30,9 +30,13 @@ pub(crate) const BUFFER: usize = 16;
 /// One in so many joins is a second reader's, who stays for `VISIT`.
 const VISITORS: u32 = 4;
 const VISIT: Duration = Duration::from_secs(1);
+/// How many times the streams of a plan are wanted at once in the end: more than rotations make of
+/// them.
+const CROWD: usize = 3;
 /// Bytes that a run may leave more than the one before it, behind itself and in a manager that is
-/// idle. Ten bytes for each join of ten minutes are more.
-const HEAP_SLACK: i64 = 64 * 1024;
+/// idle: each thread of the client keeps a spare read buffer of 64 KiB, or not, and maps have room for
+/// twice as many. Nine bytes for each join of ten minutes are more.
+const HEAP_SLACK: i64 = 256 * 1024;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +67,10 @@ impl Plan {
         }
     }
 
-    /// Each fault there is. It has some more streams: what a manager keeps for as many as it once had
-    /// at a time is then no less than in the real run.
+    /// Each fault there is, and as many streams.
     pub(crate) fn warm_up() -> Self {
         let seconds = Duration::from_secs(CYCLE.len() as u64 / 3);
-        Self { faults_per_second: 3, streams: 1100, ..Self::real(seconds) }
+        Self { faults_per_second: 3, ..Self::real(seconds) }
     }
 
     /// For a twin: few streams, and faults that are over soon.
@@ -152,7 +155,7 @@ pub(crate) fn run(client: &Runtime, plan: &Plan) -> Outcome {
     assert!(is_idle(), "sockets that nobody reads");
     let series = manager.prometheus().lines().filter(|line| !line.starts_with('#')).count();
     let metrics = manager.metrics();
-    let idle = Footprint::of_idle_manager(client);
+    let idle = Footprint::take(client);
     drop(manager);
     let left = Footprint::take(client);
     if let Some(task) = leaked {
@@ -180,7 +183,7 @@ fn manager(base: &str, plan: &Plan) -> WsManager {
         .buffer(BUFFER)
         .connect_timeout(ms(5000))
         .heartbeat(Heartbeat { interval: ms(2000), timeout: ms(3000) })
-        .limits(Limits { max_connections: 2 * plan.streams, ..Limits::default() })
+        .limits(Limits { max_connections: CROWD * plan.streams, ..Limits::default() })
         .retry(retry);
     let named = if plan.defect == Some(Defect::LeaksSeries) { 100_000 } else { 10 };
     let builder = WsManager::builder(Direct::new(base).unwrap()).config(config).seed(7);
@@ -238,6 +241,22 @@ impl<'a> Session<'a> {
         while let Some(counts) = self.readers.join_next().await {
             self.counts += counts.expect("a reader that does not panic");
         }
+        self.empty().await;
+        self.crowd();
+        self.empty().await;
+    }
+
+    /// Wants many streams for a moment. A manager keeps room for as many as it once had, and how many
+    /// those were is a matter of chance until here.
+    fn crowd(&mut self) {
+        let count = CROWD * self.plan.streams;
+        let names: Vec<_> = (0..count).map(|_| name(&mut self.rng)).collect();
+        let wanted = names.iter().map(|name| self.manager.subscribe::<Message>(name).unwrap());
+        drop(wanted.collect::<Vec<_>>());
+    }
+
+    /// Waits until no socket is open, and none is being closed.
+    async fn empty(&self) {
         let start = Instant::now();
         while self.manager.metrics().active_connections > 0 && start.elapsed() < self.plan.patience
         {
@@ -334,8 +353,13 @@ impl<'a> Session<'a> {
             Some(Defect::LeaksTask) if self.counts.joins == 0 => {
                 self.leaked = Some(tokio::spawn(pending::<()>()).abort_handle());
             }
-            Some(Defect::LeaksHeap) => mem::forget(Vec::<u8>::with_capacity(1024)),
+            Some(Defect::LeaksHeap) => mem::forget(Vec::<u8>::with_capacity(8 * 1024)),
             _ => {}
         }
     }
+}
+
+/// One that nobody has had before.
+fn name(rng: &mut StdRng) -> String {
+    format!("s{:016x}@trade", rng.random::<u64>())
 }

@@ -16,7 +16,7 @@ pub(crate) enum Defect {
     Invents,
     /// A file that stays open.
     LeaksDescriptor,
-    /// A kilobyte for each join.
+    /// Some kilobytes for each join.
     LeaksHeap,
     /// Four series for each name.
     LeaksSeries,
