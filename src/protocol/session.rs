@@ -34,8 +34,8 @@ pub trait Session: Send {
     fn leave(&mut self, names: &[StreamName], cx: &mut Cx<'_>);
 
     /// Whether every message that comes is data for all names, as it is: then
-    /// [`receive`](Self::receive) is not called, which saves the way through the session. The default
-    /// is that it is.
+    /// [`receive`](Self::receive) is not called once the session is ready, which saves the way through
+    /// it. Default `false`.
     fn relays(&self) -> bool {
         false
     }

@@ -21,10 +21,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// back to the system each time, and their pages with them.
 const BUFFER: usize = 64 << 10;
 
-/// A buffer with less room is not read into.
+/// A buffer with less room is read into only where the rest of a frame fits.
 const LEAST: usize = 16 << 10;
 
-/// What comes in fewer bytes at once is copied.
+/// What comes in so many bytes at once, or in fewer, is copied.
 const COPIED: usize = 4 << 10;
 
 thread_local! {
