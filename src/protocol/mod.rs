@@ -9,6 +9,7 @@
 
 mod direct;
 mod failure;
+pub(crate) mod json;
 mod request;
 mod session;
 mod url;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | hours of backoff in microseconds, with paused time | [`memory`]: a transport without sockets |
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
+//! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
 //! ```
@@ -39,7 +40,9 @@
 
 mod exchange;
 pub mod memory;
+mod mock;
 mod server;
 
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
+pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

@@ -35,8 +35,9 @@ pub use answer::Answer;
 pub use builder::MockServerBuilder;
 pub use garbage::Garbage;
 pub use peer::Peer;
-pub(crate) use tasks::Lifetime;
+pub(crate) use tasks::{Lifetime, Tasks};
 pub use tls::Certificate;
+pub(crate) use watched::Watched;
 pub(crate) use wire::Encoded;
 
 /// A server on a port of 127.0.0.1, for tests.

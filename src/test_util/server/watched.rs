@@ -6,28 +6,28 @@ use tokio::sync::watch;
 
 /// A value behind a lock, and a bell that rings with each change.
 #[derive(Debug)]
-pub(super) struct Watched<T> {
+pub(crate) struct Watched<T> {
     value: Mutex<T>,
     bell: watch::Sender<()>,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self { value: Mutex::new(value), bell: watch::Sender::new(()) }
     }
 
-    pub(super) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         read(&self.value.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let result = self.quietly(change);
         self.bell.send_replace(());
         result
     }
 
     /// Waits until `take` finds what it wants. What it takes out wakes nobody.
-    pub(super) async fn until<R>(&self, mut take: impl FnMut(&mut T) -> Option<R>) -> R {
+    pub(crate) async fn until<R>(&self, mut take: impl FnMut(&mut T) -> Option<R>) -> R {
         let mut bell = self.bell.subscribe();
         loop {
             if let Some(found) = self.quietly(&mut take) {
