@@ -3,6 +3,9 @@
 //! The connections are played: each looks for changes, dials if it may, ends by itself or when it
 //! is not wanted.
 
+mod cases;
+mod handover;
+
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
