@@ -316,11 +316,11 @@ impl Members {
     /// Whether one more message of `len` bytes makes no reader of `name` lose one.
     pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
         let Some(key) = self.by_name.get(name) else { return true };
-        if self.members[key].pending.len() >= BATCH {
+        if self.members[key].pending.messages.len() >= BATCH {
             self.publish(now); // Counting what waits must not take longer and longer.
         }
         let Member { pending, topic, .. } = &self.members[key];
-        topic.has_room(pending.len() + 1, pending.bytes() + len)
+        topic.has_room(pending.messages.len() + 1, pending.bytes() + len)
     }
 
     /// The server refuses `name`: it is not carried any more.

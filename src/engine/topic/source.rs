@@ -80,10 +80,7 @@ impl Topic {
         {
             let mut ring = self.ring.lock();
             match ring.role(from) {
-                Role::Source(_) if ring.is_at_rest() => {
-                    ring.append(parcel, bytes, now, &self.settings, &mut after);
-                }
-                Role::Source(_) => ring.deliver(parcel, now, &self.settings, &mut after),
+                Role::Source(_) => ring.deliver(parcel, bytes, now, &self.settings, &mut after),
                 Role::Next => ring.hold(parcel, now, &self.settings, &mut after),
                 Role::Stranger => return None,
             }
@@ -409,15 +406,11 @@ impl Ring {
         }
     }
 
-    /// Whether what the source brings is simply the next to be read.
-    fn is_at_rest(&self) -> bool {
-        self.handover.is_none() && self.ahead.is_none()
-    }
-
-    /// The source brings `parcel`, while the topic is being handed over or has just been.
+    /// The source brings `parcel`, which has so many bytes.
     fn deliver(
         &mut self,
         mut parcel: Parcel,
+        mut bytes: usize,
         now: Instant,
         settings: &StreamConfig,
         after: &mut Aftermath,
@@ -425,6 +418,7 @@ impl Ring {
         if let Some(mut ahead) = self.ahead.take() {
             let is_torn;
             (parcel, is_torn) = ahead.drop_from(parcel);
+            bytes = parcel.bytes();
             self.ahead = Some(ahead).filter(|ahead| !ahead.is_done());
             if is_torn {
                 self.tell(rotated(DisconnectReason::Rotated), None, settings, after);
@@ -434,7 +428,6 @@ impl Ring {
             return;
         }
         self.handover.iter_mut().for_each(|handover| handover.deliver(&parcel, now));
-        let bytes = parcel.bytes();
         self.append(parcel, bytes, now, settings, after);
         self.go_over_if_known(now, settings, after);
     }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::task::{ArcWake, waker};
+use metrics_util::debugging::DebuggingRecorder;
 use proptest::prelude::*;
 
 use super::ring::MAX_NOTICES;
@@ -528,6 +529,23 @@ fn what_is_there_can_be_taken_without_being_woken_later() {
     assert!(matches!(reader.next_now(&mut cx), Some(Next::Closed(_))));
     assert!(reader.next_now(&mut cx).is_none());
     assert_eq!(wakes.0.load(Relaxed), 0);
+}
+
+#[test]
+fn a_recorder_is_told_of_messages_only_where_there_are_any() {
+    let recorder = DebuggingRecorder::new();
+    let told = || {
+        let all = recorder.snapshotter().snapshot().into_vec();
+        all.iter().any(|(key, ..)| key.key().name() == "ws_manager_messages_total")
+    };
+    let topic = Model::new(settings(4, usize::MAX)).topic;
+    metrics::with_local_recorder(&recorder, || {
+        topic.joined(FROM, Instant::now(), 1);
+        topic.missed(1);
+        assert!(!told());
+        topic.brought(vec!["m".into()]);
+        assert!(told());
+    });
 }
 
 #[test]

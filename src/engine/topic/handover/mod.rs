@@ -70,10 +70,6 @@ impl Parcel {
         self.messages.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.messages.len()
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.messages.iter().map(Message::len).sum()
     }

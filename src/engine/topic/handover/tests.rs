@@ -19,6 +19,7 @@ use crate::protocol::DisconnectReason;
 
 const OLD: ConnectionId = ConnectionId(1);
 const NEW: ConnectionId = ConnectionId(2);
+const STRANGER: ConnectionId = ConnectionId(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RTT: Duration = Duration::from_millis(1);
 const ALIGNED: Reviewed = Reviewed::Moved(Moved::Aligned);
@@ -173,6 +174,39 @@ fn what_a_slower_next_source_brings_again_is_passed_over() {
 }
 
 #[test]
+fn once_the_next_source_has_caught_up_nothing_is_left_of_the_handover() {
+    let unmarked = |_| Mark::default();
+    let numbered = |seq| Mark::default().seq(seq);
+    for mark in [unmarked, numbered] {
+        let mut stage = Stage::new();
+        stage.brings_marked(OLD, 0..100, mark);
+        stage.joins();
+        assert!(stage.brings_marked(NEW, 10..50, mark));
+        stage.brings_marked(NEW, 50..99, mark);
+        assert!(stage.topic.ring.lock().ahead.is_some(), "it has yet to bring one again");
+        stage.brings_marked(NEW, 99..120, mark);
+        let ring = stage.topic.ring.lock();
+        assert!(ring.ahead.is_none() && ring.handover.is_none());
+    }
+}
+
+#[test]
+fn what_a_stranger_says_during_a_handover_is_nobodys() {
+    let mut stage = Stage::new();
+    stage.brings(OLD, 0..20);
+    stage.joins();
+    stage.brings(NEW, 10..20);
+    assert_eq!(stage.topic.joined(STRANGER, stage.now, 1), Role::Stranger);
+    assert!(!stage.topic.is_next(STRANGER) && !stage.topic.is_source(STRANGER));
+    assert!(!stage.brings(STRANGER, 100..200));
+    stage.topic.missing(STRANGER, Gap::Sequence { missed: None }, stage.now);
+    assert!(!stage.loses(STRANGER));
+    stage.brings(OLD, 20..42);
+    assert!(stage.brings(NEW, 20..42), "what it held is still there");
+    assert_eq!(stage.reads_values(), (0..42).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_next_source_that_begins_with_what_was_before_the_handover_repeats_nothing() {
     let mut stage = Stage::new();
     stage.brings(OLD, 50..100);
@@ -308,6 +342,14 @@ fn a_source_that_says_nothing_any_more_is_not_taken_for_one_that_has_nothing_to_
     let expected = [1, 2, 1].map(Got::Value).into_iter();
     let expected = expected.chain([gap(DisconnectReason::Rotated), Got::Value(1)]);
     assert_eq!(stage.reads(), expected.collect::<Vec<_>>());
+
+    let mut stage = Stage::new();
+    stage.brings(OLD, [1, 2, 1]);
+    stage.joins();
+    stage.brings(NEW, [1]);
+    assert_eq!(stage.old_answers(), None);
+    let moved = stage.passes(TIMEOUT);
+    assert_eq!(moved, Reviewed::Moved(Moved::Torn), "it lives, but which of them is it?");
 
     let mut stage = Stage::new();
     stage.brings(OLD, [1, 2, 3]);
