@@ -11,7 +11,7 @@ mod common;
 use std::cell::Cell;
 
 use tokio_tungstenite::tungstenite::Message as Wire;
-use wsmux::{Message, Shared};
+use wsmux::{Message, MessageRef, Shared};
 
 use self::common::bare::Bare;
 use self::common::cpus::pinned;
@@ -64,7 +64,7 @@ fn in_batches(name: &str, server: &Server, size: (u64, u64)) {
     let (readers, count) = size;
     let feed = Feed::Flood { bytes: BYTES, count };
     let ours = || {
-        let look = |message: &Message| assert_eq!(message.len(), BYTES);
+        let look = |message: MessageRef<'_>| assert_eq!(message.len(), BYTES);
         let manager = ours::manager(server, feed);
         let outcome = run(&runtime(None), pipeline::ours_in_batches(manager, size, look));
         assert_eq!(outcome.missed, 0, "messages were lost");

@@ -13,15 +13,13 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use crate::decode::DecodeError;
-use crate::message::{Message, Messages, Run};
+use crate::message::{Holder, Message, MessageRef, Pack, Run, message_of};
 
 /// Consecutive messages of one stream.
 pub(crate) struct Batch {
-    /// Bytes of all messages.
-    pub(crate) bytes: usize,
     /// Position of the first message in its stream.
     pub(crate) first: u64,
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Pack,
     pub(crate) received_at: Instant,
     decoded: Slot,
 }
@@ -38,27 +36,18 @@ struct Decoded {
 type Cells<T> = Vec<OnceLock<Result<Arc<T>, DecodeError>>>;
 
 impl Batch {
-    pub(crate) fn new(first: u64, messages: Vec<Message>, received_at: Instant) -> Self {
-        let bytes = messages.iter().map(Message::len).sum();
-        Self::sized(first, messages, bytes, received_at)
-    }
-
-    /// A batch whose messages have so many bytes.
-    pub(crate) fn sized(
-        first: u64,
-        messages: Vec<Message>,
-        bytes: usize,
-        received_at: Instant,
-    ) -> Self {
-        Self { bytes, first, messages, received_at, decoded: Slot::new() }
+    pub(crate) fn new(first: u64, messages: Pack, received_at: Instant) -> Self {
+        Self { first, messages, received_at, decoded: Slot::new() }
     }
 
     /// The last message of the batch as a batch of its own. A message of up to `copied` bytes does
     /// not keep the buffer that it was read into; of a larger one the copy would cost more.
-    pub(crate) fn last(&self, copied: usize) -> Option<Self> {
-        let message = self.messages.last()?;
-        let message = if message.len() <= copied { message.detached() } else { message.clone() };
-        Some(Self::new(self.end() - 1, vec![message], self.received_at))
+    pub(crate) fn last(batch: &Arc<Self>, copied: usize) -> Option<Self> {
+        let entry = Entry::last(batch)?;
+        let lent = entry.message();
+        let message = if lent.len() <= copied { lent.to_message() } else { entry.to_message() };
+        let messages = std::iter::once(message).collect();
+        Some(Self::new(batch.end() - 1, messages, batch.received_at))
     }
 
     /// Position after the last message.
@@ -85,8 +74,9 @@ impl Decoded {
     }
 }
 
-impl Messages for Batch {
-    fn messages(&self) -> &[Message] {
+impl Holder for Batch {
+    #[inline]
+    fn pack(&self) -> &Pack {
         &self.messages
     }
 }
@@ -103,25 +93,25 @@ impl fmt::Debug for Batch {
 /// One message in its place: what a reader's type is made from.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    batch: &'a Batch,
+    batch: &'a Arc<Batch>,
     index: usize,
     replayed: bool,
-    /// The batch, as its reader alone holds it.
-    run: Option<&'a Arc<Run>>,
+    /// The batch, as its reader alone holds it, made by the first copy that is counted there.
+    run: Option<&'a OnceLock<Arc<Run>>>,
 }
 
 impl<'a> Entry<'a> {
-    pub(crate) fn new(batch: &'a Batch, index: usize) -> Self {
+    pub(crate) fn new(batch: &'a Arc<Batch>, index: usize) -> Self {
         Self { batch, index, replayed: false, run: None }
     }
 
     /// The same, of which copies are counted in `run`.
-    pub(crate) fn within(self, run: Option<&'a Arc<Run>>) -> Self {
+    pub(crate) fn within(self, run: Option<&'a OnceLock<Arc<Run>>>) -> Self {
         Self { run, ..self }
     }
 
     /// The last message of `batch`, if it has one.
-    pub(crate) fn last(batch: &'a Batch) -> Option<Self> {
+    pub(crate) fn last(batch: &'a Arc<Batch>) -> Option<Self> {
         Some(Self::new(batch, batch.messages.len().checked_sub(1)?))
     }
 
@@ -138,16 +128,18 @@ impl<'a> Entry<'a> {
 
     /// The message.
     #[must_use]
-    pub fn message(&self) -> &'a Message {
-        &self.batch.messages[self.index]
+    pub fn message(&self) -> MessageRef<'a> {
+        self.batch.messages.get(self.index).unwrap_or(MessageRef::Text(""))
     }
 
     /// A message of one's own. It keeps the others of its batch as long as it lives.
+    #[inline]
     #[must_use]
     pub fn to_message(&self) -> Message {
+        let holder = || Arc::clone(self.batch) as Arc<dyn Holder>;
         match self.run {
-            Some(run) => run.get(self.index),
-            None => self.message().clone(),
+            Some(run) => run.get_or_init(|| Run::new(holder())).message(self.index),
+            None => message_of(holder(), self.index),
         }
     }
 
@@ -172,6 +164,10 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// From so many messages on, a reader counts the references to those that it hands out by itself:
+/// for fewer, that would cost more than it saves.
+pub(crate) const RUN: usize = 8;
+
 /// Messages of one batch that follow on one another, and that one reader has taken together.
 #[derive(Debug)]
 pub(crate) struct Taken {
@@ -179,6 +175,8 @@ pub(crate) struct Taken {
     /// Those that are left.
     left: Range<usize>,
     replayed: bool,
+    /// What is read of them counts its references here.
+    run: OnceLock<Arc<Run>>,
 }
 
 impl Taken {
@@ -187,23 +185,32 @@ impl Taken {
         let len = batch.messages.len();
         let start = usize::try_from(from.saturating_sub(batch.first)).map_or(len, |at| at.min(len));
         let left = start..start.saturating_add(limit).min(len);
-        Self { batch, left, replayed: false }
+        Self { batch, left, replayed: false, run: OnceLock::new() }
     }
 
     /// The last message of `batch`, as what came before its reader did.
     pub(crate) fn replay(batch: Arc<Batch>) -> Self {
         let len = batch.messages.len();
-        Self { batch, left: len.saturating_sub(1)..len, replayed: true }
+        Self { batch, left: len.saturating_sub(1)..len, replayed: true, run: OnceLock::new() }
     }
 
-    pub(crate) fn messages(&self) -> &[Message] {
-        &self.batch.messages[self.left.clone()]
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Those that are left.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageRef<'_>> + Clone {
+        self.left.clone().filter_map(|index| self.batch.messages.get(index))
     }
 
     /// What `read` makes of the next message, and steps over it.
     pub(crate) fn read<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
         let index = self.left.next()?; // Before the user's code runs: a panic in it costs one message.
-        Some(read(&Entry { replayed: self.replayed, ..Entry::new(&self.batch, index) }))
+        // From a few messages on: for fewer, it would cost more than it saves.
+        let run = (self.batch.messages.len() >= RUN).then_some(&self.run);
+        let entry = Entry::new(&self.batch, index).within(run);
+        Some(read(&Entry { replayed: self.replayed, ..entry }))
     }
 }
 
@@ -211,16 +218,20 @@ impl Taken {
 mod tests {
     use super::*;
 
+    fn pack(texts: &[&str]) -> Pack {
+        texts.iter().map(|text| Message::text(*text)).collect()
+    }
+
     #[test]
     fn what_is_taken_of_a_batch_is_what_was_asked_for_and_no_more() {
-        let batch =
-            Arc::new(Batch::new(7, ["a", "b", "c"].map(Message::from).into(), Instant::now()));
+        let batch = Arc::new(Batch::new(7, pack(&["a", "b", "c"]), Instant::now()));
         let texts = |mut taken: Taken| {
-            let whole = taken.messages().len();
+            let whole = taken.len();
             let mut texts = Vec::new();
-            while let Some(text) = taken.read(|entry| (entry.seq(), entry.message().clone())) {
+            while let Some(text) = taken.read(|entry| (entry.seq(), entry.to_message())) {
                 texts.push(text);
-                assert_eq!(taken.messages().len() + texts.len(), whole);
+                assert_eq!(taken.len() + texts.len(), whole);
+                assert_eq!(taken.messages().count(), taken.len());
             }
             texts.into_iter().map(|(seq, text)| (seq, text.as_text().unwrap().to_owned())).collect()
         };
@@ -238,7 +249,7 @@ mod tests {
 
     #[test]
     fn each_type_is_decoded_once() {
-        let batch = Batch::new(7, vec!["a".into(), "b".into()], Instant::now());
+        let batch = Arc::new(Batch::new(7, pack(&["a", "b"]), Instant::now()));
         let entry = Entry::new(&batch, 1);
         assert_eq!((entry.seq(), batch.end()), (8, 9));
         for expected in [1_u8, 1] {

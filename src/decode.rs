@@ -61,9 +61,8 @@ impl<T: DeserializeOwned> FromMessage for T {
     }
 
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
-        let message = entry.message();
-        serde_json::from_slice(message.as_bytes())
-            .map_err(|e| DecodeError::of::<T>(e, message.clone()))
+        serde_json::from_slice(entry.message().as_bytes())
+            .map_err(|e| DecodeError::of::<T>(e, entry.to_message()))
     }
 }
 

@@ -91,7 +91,7 @@ pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
 pub use manager::prometheus;
 pub use manager::{HealthChanges, MetricsEvery, WsManager, WsManagerBuilder};
-pub use message::{Message, Text};
+pub use message::{Message, MessageRef, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{
     Activity, Cause, ConnectionId, Diagnosis, DurationHistogram, Event, Figure, Finding,

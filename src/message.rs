@@ -3,13 +3,13 @@
 //! Control frames (ping, pong, close) never reach a reader; they are the transport's
 //! [`Frame`](crate::transport::Frame).
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::ops::Deref;
-use std::sync::Arc;
+mod pack;
+mod text;
 
 use bytes::Bytes;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+pub(crate) use pack::{Holder, Pack, Run, SMALL, message_of};
+pub use text::Text;
 
 /// One data message. Cloning is cheap: the payload is shared.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,20 +50,13 @@ impl Message {
         }
     }
 
-    /// The payload without a copy, whichever kind it is.
+    /// The payload, whichever kind it is: a copy of a small text that came with others, else the same
+    /// memory.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),
             Self::Binary(bytes) => bytes,
-        }
-    }
-
-    /// The same in memory of its own, however large the buffer that it was read into.
-    pub(crate) fn detached(&self) -> Self {
-        match self {
-            Self::Text(text) => Self::text(text.as_str()),
-            Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
         }
     }
 
@@ -78,6 +71,66 @@ impl Message {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
+    }
+}
+
+/// One data message that is lent: nothing of it is counted or copied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageRef<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+impl<'a> MessageRef<'a> {
+    /// The payload, whichever kind it is.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text of a text message.
+    #[must_use]
+    pub fn as_text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// Length of the payload in bytes.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// A message of one's own: a copy.
+    #[must_use]
+    pub fn to_message(self) -> Message {
+        match self {
+            Self::Text(text) => Message::text(text),
+            Self::Binary(bytes) => Message::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+}
+
+impl<'a> From<&'a Message> for MessageRef<'a> {
+    fn from(message: &'a Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
     }
 }
 
@@ -108,167 +161,5 @@ impl From<Bytes> for Message {
 impl From<Vec<u8>> for Message {
     fn from(bytes: Vec<u8>) -> Self {
         Self::binary(bytes)
-    }
-}
-
-/// UTF-8 text with a shared backing buffer. Cloning is cheap.
-// A newtype keeps tungstenite's 0.x version out of our public API.
-#[derive(Clone, Default)]
-pub struct Text(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Own(Utf8Bytes),
-    /// The text of a message among others, which are counted as one.
-    Among(Arc<Run>, u32),
-}
-
-/// Messages that somebody holds together. What is taken out of them by [`get`](Self::get) counts its
-/// references here, and not where every other holder of the same messages counts them as well: a
-/// count that only one task changes stays in that task's cache.
-#[derive(Debug)]
-pub(crate) struct Run(Arc<dyn Messages>);
-
-/// What holds messages.
-pub(crate) trait Messages: fmt::Debug + Send + Sync {
-    fn messages(&self) -> &[Message];
-}
-
-impl Run {
-    pub(crate) fn new(messages: Arc<dyn Messages>) -> Arc<Self> {
-        Arc::new(Self(messages))
-    }
-
-    /// The message at `index`, which there is.
-    pub(crate) fn get(self: &Arc<Self>, index: usize) -> Message {
-        match (&self.0.messages()[index], u32::try_from(index)) {
-            (Message::Text(_), Ok(index)) => {
-                Message::Text(Text(Repr::Among(Arc::clone(self), index)))
-            }
-            (message, _) => message.clone(),
-        }
-    }
-
-    fn text(&self, index: u32) -> &Text {
-        match self.0.messages().get(index as usize) {
-            Some(Message::Text(text)) => text,
-            _ => &NO_TEXT, // `get` has seen it.
-        }
-    }
-}
-
-static NO_TEXT: Text = Text::from_static("");
-
-impl Text {
-    /// Text that lives as long as the program.
-    #[must_use]
-    pub const fn from_static(text: &'static str) -> Self {
-        Self(Repr::Own(Utf8Bytes::from_static(text)))
-    }
-
-    /// The text as a string slice.
-    #[inline]
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.own().as_str()
-    }
-
-    /// The bytes of the text without a copy.
-    #[must_use]
-    pub fn into_bytes(self) -> Bytes {
-        match self.0 {
-            Repr::Own(text) => text.into(),
-            Repr::Among(..) => self.own().clone().into(),
-        }
-    }
-
-    #[inline]
-    fn own(&self) -> &Utf8Bytes {
-        let mut text = self;
-        loop {
-            match &text.0 {
-                Repr::Own(own) => return own,
-                Repr::Among(run, index) => text = run.text(*index),
-            }
-        }
-    }
-}
-
-impl Deref for Text {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(Repr::Own(text.into()))
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(Repr::Own(text.into()))
-    }
-}
-
-impl TryFrom<Bytes> for Text {
-    type Error = std::str::Utf8Error;
-
-    /// Checks that `bytes` are UTF-8, and shares them.
-    fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
-        Utf8Bytes::try_from(bytes).map(|text| Self(Repr::Own(text)))
-    }
-}
-
-impl Default for Repr {
-    fn default() -> Self {
-        Self::Own(Utf8Bytes::default())
-    }
-}
-
-impl Eq for Text {}
-
-impl Hash for Text {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl PartialEq for Text {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl PartialEq<str> for Text {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for Text {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.as_str(), f)
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::{self, JoinSet};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_tungstenite::tungstenite::Message as Wire;
-use wsmux::{FromMessage, Gap, Message, StreamError, Subscription, WsManager};
+use wsmux::{FromMessage, Gap, Message, MessageRef, StreamError, Subscription, WsManager};
 
 use super::bare::Bare;
 use super::clock::{Clock, Cost};
@@ -43,7 +43,7 @@ where
 pub(crate) async fn ours_in_batches(
     manager: WsManager,
     (readers, count): (u64, u64),
-    look: fn(&Message),
+    look: fn(MessageRef<'_>),
 ) -> Outcome {
     measure(manager, readers, move |messages| read_batches(messages, count, look)).await
 }
@@ -69,7 +69,11 @@ where
     Outcome { cost, missed }
 }
 
-async fn read_batches(messages: Subscription<Message>, count: u64, look: fn(&Message)) -> u64 {
+async fn read_batches(
+    messages: Subscription<Message>,
+    count: u64,
+    look: fn(MessageRef<'_>),
+) -> u64 {
     let mut batches = messages.batches();
     let (mut read, mut missed) = (0, 0);
     while read + missed < count {

@@ -318,11 +318,12 @@ impl State {
                 self.loses(id, &Cause::Close(code));
             }
             Frame::Data(message) => {
-                let text = message.as_text()?;
                 let only = sock.joins.keys().next().copied().filter(|_| sock.lane.len() > 1);
                 match only {
-                    Some(name) => self.brings(id, name, self.number_of(message)?, text.len()),
-                    None => self.says(id, wire::read(text)?, wire::payload(message).len()),
+                    Some(name) => self.brings(id, name, self.number_of(message)?, message.len()),
+                    None => {
+                        self.says(id, wire::read(message.as_text()?)?, wire::payload(message).len())
+                    }
                 }
             }
             Frame::Pong(_) => {}

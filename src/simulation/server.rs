@@ -213,7 +213,8 @@ impl State {
         if self.chance.random_range(0..3) > 0 {
             self.server.quotes[name] = self.chance.random_range(0..12);
         }
-        let quote = Message::text(self.server.quotes[name].to_string());
+        // Told apart by where they are in memory, so none that is copied on the way.
+        let quote = Message::binary(self.server.quotes[name].to_string());
         self.sends(&quote, number);
         for (sock, _) in served {
             self.send(*sock, Frame::Data(quote.clone()));

@@ -27,7 +27,7 @@ use crate::decode::FromMessage;
 use crate::engine::sync::Mutex;
 use crate::engine::topic::{Next, Reader};
 use crate::error::StreamError;
-use crate::message::Message;
+use crate::message::MessageRef;
 use crate::observe::Metrics;
 
 /// Items of a batch unless [`max_items`](Batches::max_items) says otherwise: as many messages as a
@@ -222,13 +222,13 @@ impl<T> Items<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn messages(&self) -> impl Iterator<Item = Result<&Message, &StreamError>> + Clone {
+    pub fn messages(&self) -> impl Iterator<Item = Result<MessageRef<'_>, &StreamError>> + Clone {
         self.parts.iter().flat_map(|part| {
             let (notice, messages) = match part {
-                Part::Notice(notice) => (Some(notice), &[][..]),
-                Part::Messages(taken) => (None, taken.messages()),
+                Part::Notice(notice) => (Some(notice), None),
+                Part::Messages(taken) => (None, Some(taken.messages())),
             };
-            notice.map(Err).into_iter().chain(messages.iter().map(Ok))
+            notice.map(Err).into_iter().chain(messages.into_iter().flatten().map(Ok))
         })
     }
 }
@@ -237,7 +237,7 @@ impl Part {
     fn len(&self) -> usize {
         match self {
             Self::Notice(_) => 1,
-            Self::Messages(taken) => taken.messages().len(),
+            Self::Messages(taken) => taken.len(),
         }
     }
 }
@@ -248,7 +248,7 @@ impl<T: FromMessage> Iterator for Items<T> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Part::Messages(taken) = self.parts.front_mut()? {
-                if !taken.messages().is_empty() {
+                if taken.len() > 0 {
                     self.left -= 1;
                     let value = taken.read(T::from_entry)?;
                     return Some(value.map_err(|e| {
@@ -295,6 +295,7 @@ impl<T> Drop for Items<T> {
 #[cfg(all(test, not(wsmux_shuttle)))]
 mod tests {
     use super::*;
+    use crate::message::Message;
 
     #[test]
     fn a_buffer_goes_round_and_few_are_kept_and_none_that_is_large() {

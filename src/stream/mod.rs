@@ -25,7 +25,7 @@ use crate::decode::{DecodeError, FromMessage};
 use crate::engine::seat::Seat;
 use crate::engine::topic::{Next, Reader};
 use crate::error::{CloseReason, StreamError};
-use crate::message::Message;
+use crate::message::MessageRef;
 use crate::name::StreamName;
 use crate::observe::{Status, StreamInfo};
 
@@ -130,7 +130,7 @@ impl<T: FromMessage> Subscription<T> {
     ///     quantity: &'a str,
     /// }
     ///
-    /// let is_large = |message: &wsmux::Message| {
+    /// let is_large = |message: wsmux::MessageRef<'_>| {
     ///     let trade: Trade<'_> = serde_json::from_slice(message.as_bytes()).ok()?;
     ///     let quantity: f64 = trade.quantity.parse().ok()?;
     ///     Some(trade.symbol == "BTCUSDT" && quantity > 1.0)
@@ -147,7 +147,7 @@ impl<T: FromMessage> Subscription<T> {
     /// ```
     pub async fn recv_with<R>(
         &mut self,
-        read: impl FnOnce(&Message) -> R,
+        read: impl FnOnce(MessageRef<'_>) -> R,
     ) -> Option<Result<R, StreamError>> {
         let next = poll_fn(|cx| self.reader.poll_next(cx)).await?;
         self.read(next, |entry| Ok(read(entry.message())))

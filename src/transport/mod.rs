@@ -45,6 +45,7 @@ pub use self::tls::{Tls, TlsError};
 pub(crate) use self::tungstenite::Opening;
 pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
+pub(crate) use socket::Part;
 
 /// Opens sockets.
 ///

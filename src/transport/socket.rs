@@ -1,17 +1,28 @@
 //! Where a socket puts what it reads.
 
 use super::Frame;
+use crate::message::Pack;
 
-/// Frames that there is always room for, once there were so many.
+/// Parts that there is always room for, once there were so many.
 const FEW: usize = 8;
 
 /// Frames read from a socket, up to a budget.
 #[derive(Debug)]
 pub struct Frames {
     bytes: usize,
-    frames: Vec<Frame>,
+    drained: bool,
+    len: usize,
     max_bytes: usize,
     max_frames: usize,
+    parts: Vec<Part>,
+}
+
+/// Some of the frames.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Frame(Frame),
+    /// Small texts, each of which came in a frame of its own.
+    Texts(Pack),
 }
 
 impl Frames {
@@ -19,7 +30,7 @@ impl Frames {
     /// One frame fits always.
     #[must_use]
     pub fn with_budget(max_frames: usize, max_bytes: usize) -> Self {
-        Self { bytes: 0, frames: Vec::new(), max_bytes, max_frames }
+        Self { bytes: 0, drained: false, len: 0, max_bytes, max_frames, parts: Vec::new() }
     }
 
     /// Sets another budget for what comes.
@@ -35,50 +46,89 @@ impl Frames {
             Frame::Ping(payload) | Frame::Pong(payload) => payload.len(),
             Frame::Close(_) => 0,
         };
-        self.frames.push(frame);
+        self.len += 1;
+        self.parts.push(Part::Frame(frame));
+    }
+
+    /// Adds texts, by what `push` does with the ones that come last.
+    pub(crate) fn push_texts<R>(&mut self, push: impl FnOnce(&mut Pack) -> R) -> R {
+        let mut texts = match self.parts.pop() {
+            Some(Part::Texts(texts)) => texts,
+            other => {
+                self.parts.extend(other);
+                Pack::default()
+            }
+        };
+        let (len, bytes) = (texts.len(), texts.bytes());
+        let pushed = push(&mut texts);
+        self.len += texts.len() - len;
+        self.bytes += texts.bytes() - bytes;
+        self.parts.push(Part::Texts(texts));
+        pushed
     }
 
     /// Whether the budget is spent: a socket stops reading then.
     #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.frames.len() >= self.max_frames.max(1) || self.bytes >= self.max_bytes.max(1)
+        self.len >= self.max_frames.max(1) || self.bytes >= self.max_bytes.max(1)
     }
 
     /// How many frames and bytes there is room for: of bytes, the last frame may bring more.
     pub(crate) fn room(&self) -> (usize, usize) {
-        let frames = self.max_frames.max(1).saturating_sub(self.frames.len());
+        let frames = self.max_frames.max(1).saturating_sub(self.len);
         (frames, self.max_bytes.max(1).saturating_sub(self.bytes))
     }
 
     /// Gives back room that only many frames at once need.
     pub(crate) fn shrink(&mut self) {
-        if self.frames.capacity() > FEW {
-            self.frames.shrink_to(FEW);
+        if self.parts.capacity() > FEW {
+            self.parts.shrink_to(FEW);
         }
     }
 
-    /// The frames that were added after the first `count`.
-    pub(crate) fn since(&self, count: usize) -> &[Frame] {
-        &self.frames[count..]
+    /// Sets whether the socket has nothing more to read, and wakes its task once it has.
+    pub(crate) fn set_drained(&mut self, drained: bool) {
+        self.drained = drained;
+    }
+
+    /// Whether there is nothing to be had from asking the socket again at once.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// All parts, in order.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// Whether there is no frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.len == 0
     }
 
     /// Number of frames.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.len
     }
 
     /// Takes all frames out, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
-        self.bytes = 0;
-        self.frames.drain(..)
+        self.drain_parts().flat_map(|part| {
+            let (frame, texts) = match part {
+                Part::Frame(frame) => (Some(frame), Pack::default()),
+                Part::Texts(texts) => (None, texts),
+            };
+            frame.into_iter().chain(texts.into_iter().map(Frame::Data))
+        })
+    }
+
+    /// Takes all parts out, in order.
+    pub(crate) fn drain_parts(&mut self) -> impl Iterator<Item = Part> + '_ {
+        (self.bytes, self.drained, self.len) = (0, false, 0);
+        self.parts.drain(..)
     }
 }
 
@@ -97,5 +147,20 @@ mod tests {
         assert!(!frames.is_full() && frames.is_empty());
         frames.push(Frame::Data("1234567890".into()));
         assert!(frames.is_full(), "ten bytes");
+    }
+
+    #[test]
+    fn texts_count_as_frames_and_come_out_in_their_place() {
+        let mut frames = Frames::with_budget(4, 100);
+        let push = |frames: &mut Frames, text| frames.push_texts(|texts| texts.push_text(text));
+        push(&mut frames, "a");
+        push(&mut frames, "b");
+        frames.push(Frame::Ping("".into()));
+        assert_eq!((frames.len(), frames.room(), frames.parts().len()), (3, (1, 98), 2));
+        push(&mut frames, "c");
+        assert!(frames.is_full());
+        let [a, b, c] = ["a", "b", "c"].map(|text| Frame::Data(text.into()));
+        assert!(frames.drain().eq([a, b, Frame::Ping("".into()), c]));
+        assert_eq!((frames.len(), frames.room()), (0, (4, 100)));
     }
 }

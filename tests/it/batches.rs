@@ -9,8 +9,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time;
 use wsmux::{
-    Batches, Config, DecodeError, FromMessage, Gap, Items, Message, RetryPolicy, Stamped,
-    StreamError, Subscription, Text,
+    Batches, Config, DecodeError, FromMessage, Gap, Items, Message, MessageRef, RetryPolicy,
+    Stamped, StreamError, Subscription, Text,
 };
 
 use crate::{MINUTE, MS, config, manager, manager_with, settle};
@@ -28,7 +28,7 @@ fn words<T: std::fmt::Display>(item: Result<T, StreamError>) -> String {
 }
 
 fn lent<T>(items: &Items<T>) -> Vec<String> {
-    let text = |message: &Message| message.as_text().unwrap().to_owned();
+    let text = |message: MessageRef<'_>| message.as_text().unwrap().to_owned();
     items.messages().map(|item| words(item.map(text).map_err(Clone::clone))).collect()
 }
 
@@ -271,7 +271,7 @@ async fn a_message_is_lent_to_who_reads_it_without_a_copy() {
     settle().await;
     let _peer = server.accept().await;
     settle().await;
-    let second = |message: &Message| Some(message.as_text()?.split_once(',')?.1.to_owned());
+    let second = |message: MessageRef<'_>| Some(message.as_text()?.split_once(',')?.1.to_owned());
     assert_eq!(stream.recv_with(second).await.unwrap().unwrap().unwrap(), "b");
     assert_eq!(stream.recv().await.unwrap().unwrap(), 7, "the next one");
     assert!(matches!(stream.recv_with(second).await, Some(Err(StreamError::Gap(_)))));

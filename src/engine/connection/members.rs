@@ -25,7 +25,7 @@ use crate::engine::registry::Change;
 use crate::engine::small::{Few, Index};
 use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
-use crate::message::Message;
+use crate::message::{Message, Pack};
 use crate::name::StreamName;
 use crate::observe::{ConnectionId, Event, Metrics, Status};
 use crate::protocol::{DisconnectReason, Mark, To};
@@ -86,6 +86,14 @@ enum Stage {
     Joined { data_due: Option<Instant> },
     Joining { deadline: Instant },
     Wanted { not_before: Option<Instant> },
+}
+
+/// Adds messages to those of a member that are not published yet.
+fn take_all(key: usize, member: &mut Member, texts: Pack, touched: &mut Vec<usize>) {
+    if member.pending.is_empty() {
+        touched.push(key);
+    }
+    member.pending.messages.append(texts);
 }
 
 /// A stream that has failed once too often on a socket that works.
@@ -240,12 +248,17 @@ impl Members {
         std::mem::take(&mut self.moved)
     }
 
-    /// So many messages follow for all: for one that is alone, room is made at once.
-    pub(super) fn expect(&mut self, messages: usize) {
-        if self.members.len() == 1 {
-            let pending = self.members.iter_mut().map(|(_, member)| &mut member.pending.messages);
-            pending.for_each(|pending| pending.reserve_exact(messages));
+    /// Takes messages for all names that are joined, for later [`publish`](Self::publish).
+    pub(super) fn relay(&mut self, texts: Pack) {
+        let joined =
+            |(_, member): &(usize, &mut Member)| matches!(member.stage, Stage::Joined { .. });
+        let count = texts.len() as u64;
+        let mut carriers = self.members.iter_mut().filter(joined);
+        let Some((key, member)) = carriers.next() else { return self.metrics.unroutable(count) };
+        for (key, member) in carriers {
+            take_all(key, member, texts.clone(), &mut self.touched);
         }
+        take_all(key, member, texts, &mut self.touched);
     }
 
     /// Takes a message for later [`publish`](Self::publish), if it is for anybody.

@@ -25,11 +25,11 @@ use super::word::Word;
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::tokens::{Issued, Tokens};
-use crate::message::Message;
+use crate::message::{Holder, Message, Pack, message_of};
 use crate::name::StreamName;
 use crate::observe::{Metrics, Status};
 use crate::protocol::{Cx, DisconnectReason, Mark, Request, Rotation, Session, To, Verdict};
-use crate::transport::{BoxSocket, Frame, Frames, TransportError};
+use crate::transport::{BoxSocket, Frame, Frames, Part, TransportError};
 
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
@@ -211,6 +211,7 @@ impl Open {
         let polled = loop {
             match self.socket.poll_read(cx, &mut frames) {
                 // Only a socket that is pending wakes us: one that has read may have more to say.
+                Poll::Ready(Ok(())) if frames.is_drained() => break Poll::Pending,
                 Poll::Ready(Ok(())) if !frames.is_full() && frames.len() > before => {
                     before = frames.len();
                 }
@@ -241,10 +242,19 @@ impl Open {
         self.now = Instant::now();
         self.pulse.heard(self.now);
         let relays = self.ready && self.session.relays();
-        if relays {
-            of.members.expect(frames.len());
-        }
-        for frame in frames.drain() {
+        for part in frames.drain_parts() {
+            let frame = match part {
+                Part::Frame(frame) => frame,
+                Part::Texts(mut texts) if relays => {
+                    texts.fit();
+                    of.members.relay(texts);
+                    continue;
+                }
+                Part::Texts(texts) => {
+                    self.receive_texts(texts, of)?;
+                    continue;
+                }
+            };
             match frame {
                 Frame::Close(close) => {
                     let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
@@ -261,6 +271,13 @@ impl Open {
             }
         }
         Ok(())
+    }
+
+    fn receive_texts(&mut self, mut texts: Pack, of: &mut Context) -> Poised {
+        texts.fit();
+        let count = texts.len();
+        let texts: Arc<dyn Holder> = Arc::new(texts);
+        (0..count).try_for_each(|i| self.receive(&message_of(Arc::clone(&texts), i), of))
     }
 
     fn receive(&mut self, message: &Message, of: &mut Context) -> Poised {

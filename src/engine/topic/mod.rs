@@ -28,7 +28,7 @@ mod ring;
 mod source;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::time::Instant;
 
@@ -112,7 +112,7 @@ impl Topic {
             place,
             replay,
             replayed: false,
-            run: None,
+            run: OnceLock::new(),
             topic: Arc::clone(self),
         }
     }

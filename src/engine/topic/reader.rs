@@ -1,8 +1,8 @@
 //! One reader of a topic, which walks along it at its own pace.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::task::coop;
@@ -10,15 +10,11 @@ use tokio::time::Instant;
 
 use super::Topic;
 use super::ring::{Cursor, Ring, merged};
-use crate::batch::{Batch, Entry, Taken};
+use crate::batch::{Batch, Entry, RUN, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
 use crate::error::{CloseReason, Gap};
 use crate::message::Run;
-
-/// From so many messages on, a reader counts the references to those that it hands out by itself:
-/// for fewer, that would cost more than it saves.
-const RUN: u64 = 8;
 
 /// One reader of a topic. Dropping it frees its place.
 #[derive(Debug)]
@@ -28,8 +24,8 @@ pub(crate) struct Reader {
     /// The batch that `cursor` is in.
     pub(super) batch: Option<Arc<Batch>>,
     pub(super) cursor: u64,
-    /// The same batch, as this reader alone holds it.
-    pub(super) run: Option<Arc<Run>>,
+    /// The same batch, as this reader alone holds it, once that has paid.
+    pub(super) run: OnceLock<Arc<Run>>,
     pub(super) ended: bool,
     /// Index of the first notice not met yet.
     pub(super) notice: u64,
@@ -170,12 +166,9 @@ impl Reader {
     /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
     pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
         let Some(batch) = &self.batch else { return self.take_replay(read) };
-        // Not for who takes the batch whole.
-        if self.run.is_none() && batch.end() - self.cursor >= RUN {
-            self.run = Some(Run::new(Arc::clone(batch) as _));
-        }
-        let entry =
-            Entry::new(batch, (self.cursor - batch.first) as usize).within(self.run.as_ref());
+        // For fewer messages, it would cost more than it saves.
+        let run = (batch.messages.len() >= RUN).then_some(&self.run);
+        let entry = Entry::new(batch, (self.cursor - batch.first) as usize).within(run);
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
         self.at.store(self.cursor, Relaxed);
         Some(read(&entry))

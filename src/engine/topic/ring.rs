@@ -16,7 +16,7 @@ use super::handover::{Ahead, Handover};
 use crate::batch::Batch;
 use crate::config::StreamConfig;
 use crate::error::{CloseReason, Gap};
-use crate::message::Message;
+use crate::message::Pack;
 use crate::observe::ConnectionId;
 use crate::protocol::DisconnectReason;
 use crate::transport::TransportError;
@@ -171,16 +171,15 @@ impl Ring {
         self.facts.joined_at.is_none().then_some(since)
     }
 
-    /// Appends a batch of so many bytes, and returns what fell out of the ring, to be dropped without
-    /// the lock.
+    /// Appends a batch, and returns what fell out of the ring, to be dropped without the lock.
     pub(super) fn push(
         &mut self,
-        messages: Vec<Message>,
-        bytes: usize,
+        messages: Pack,
         now: Instant,
         settings: &StreamConfig,
     ) -> Evicted {
-        let batch = Batch::sized(self.next, messages, bytes, now);
+        let bytes = messages.bytes();
+        let batch = Batch::new(self.next, messages, now);
         self.facts.messages += batch.messages.len() as u64;
         self.facts.bytes += bytes as u64;
         self.facts.last_message = Some(now);
@@ -246,10 +245,10 @@ impl Ring {
             let Some(batch) = self.batches.front() else { return };
             let end = batch.end().min(position);
             self.bytes -= if (self.first, end) == (batch.first, batch.end()) {
-                batch.bytes
+                batch.messages.bytes()
             } else {
                 let range = (self.first - batch.first) as usize..(end - batch.first) as usize;
-                batch.messages[range].iter().map(Message::len).sum::<usize>()
+                batch.messages.bytes_in(range)
             };
             self.first = end;
             if end == batch.end() {
@@ -312,8 +311,8 @@ impl Ring {
 pub(super) type Evicted = Vec<Arc<Batch>>;
 
 /// Keeps the last message of a batch that is about to go, and returns what was kept before it.
-fn keep(kept: &mut Option<Arc<Batch>>, batch: &Batch) -> Option<Arc<Batch>> {
-    std::mem::replace(kept, batch.last(COPIED).map(Arc::new))
+fn keep(kept: &mut Option<Arc<Batch>>, batch: &Arc<Batch>) -> Option<Arc<Batch>> {
+    std::mem::replace(kept, Batch::last(batch, COPIED).map(Arc::new))
 }
 
 /// The part of a reader that notices are counted by.

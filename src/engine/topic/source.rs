@@ -76,11 +76,10 @@ impl Topic {
         woken: &mut Vec<Waker>,
     ) -> Option<Moved> {
         let mut after = Aftermath::default();
-        let bytes = parcel.bytes(); // Not under the lock.
         {
             let mut ring = self.ring.lock();
             match ring.role(from) {
-                Role::Source(_) => ring.deliver(parcel, bytes, now, &self.settings, &mut after),
+                Role::Source(_) => ring.deliver(parcel, now, &self.settings, &mut after),
                 Role::Next => ring.hold(parcel, now, &self.settings, &mut after),
                 Role::Stranger => return None,
             }
@@ -428,7 +427,7 @@ impl Ring {
             return;
         }
         self.handover.iter_mut().for_each(|handover| handover.deliver(&parcel, now));
-        self.append(parcel, bytes, now, settings, after);
+        self.append(parcel, now, settings, after);
         self.go_over_if_known(now, settings, after);
     }
 
@@ -475,24 +474,22 @@ impl Ring {
             self.tell(rotated(reason), None, settings, after);
         }
         if !parcel.is_empty() {
-            let bytes = parcel.bytes();
-            self.append(parcel, bytes, now, settings, after);
+            self.append(parcel, now, settings, after);
         }
     }
 
-    /// Appends `parcel`, which has so many bytes.
+    /// Appends `parcel`.
     fn append(
         &mut self,
         parcel: Parcel,
-        bytes: usize,
         now: Instant,
         settings: &StreamConfig,
         after: &mut Aftermath,
     ) {
-        after.bytes += bytes;
+        after.bytes += parcel.bytes();
         after.count += parcel.messages.len();
         self.last_seq = parcel.last_seq().or(self.last_seq);
-        after.evicted.extend(self.push(parcel.messages, bytes, now, settings));
+        after.evicted.extend(self.push(parcel.messages, now, settings));
     }
 
     /// Tells of `gap` the readers below a number: by default, all that there are.

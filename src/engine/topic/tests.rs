@@ -500,7 +500,7 @@ fn a_small_message_that_is_kept_holds_no_read_buffer_and_a_large_one_is_not_copi
             assert!(topic.ring.lock().kept.is_none(), "it is in the ring");
         }
         drop(reader);
-        let latest = topic.latest(|entry| entry.message().clone()).unwrap();
+        let latest = topic.latest(|entry| entry.to_message()).unwrap();
         assert_eq!(latest.as_bytes(), slice());
         assert!(latest.as_text().is_some(), "as it came");
         let is_slice = latest.as_bytes().as_ptr() == buffer.as_ptr();

@@ -1,7 +1,8 @@
 //! From bytes to frames (RFC 6455 §5), without I/O: the receiving half of a client.
 //!
-//! A payload is a slice of the bytes that it was read into: nothing is copied but fragments, which
-//! are put together.
+//! Small texts, which are most of what a busy feed sends, are copied into a pack
+//! ([`Decoder::texts`]). Any other payload is a slice of the bytes that it was read into, and nothing
+//! is copied but fragments, which are put together.
 //!
 //! # Invariants
 //!
@@ -20,7 +21,7 @@ use super::super::{Frame, Frames};
 use super::fault::Fault;
 use super::flood::{Floods, Unfinished};
 use super::head::{Extent, Head, Kind};
-use crate::message::{Message, Text};
+use crate::message::{Message, SMALL, Text};
 
 #[derive(Debug)]
 pub(super) struct Decoder {
@@ -47,12 +48,44 @@ impl Decoder {
         Self { closed: false, floods: Floods::new(), judged: false, max_message, open: None }
     }
 
+    /// Takes the small texts that `bytes` begin with, each in a frame of its own, up to the budget of
+    /// `frames`. Returns how many bytes those frames are.
+    pub(super) fn texts(&mut self, bytes: &[u8], frames: &mut Frames) -> Result<usize, Fault> {
+        if self.open.is_some() || self.closed {
+            return Ok(0);
+        }
+        let longest = SMALL.min(self.max_message);
+        let Some((first, _)) = small_text(bytes, longest) else { return Ok(0) };
+        let (most, room) = frames.room();
+        let likely = most.min(bytes.len() / (first.len() + 2)).max(1);
+        let (mut at, mut taken) = (0, 0);
+        let taking = frames.push_texts(|texts| {
+            // As if all were as long as the first one: they often are.
+            texts.reserve(
+                likely,
+                likely.saturating_mul(first.len()).min(room.saturating_add(longest)),
+            );
+            for _ in 0..most {
+                let Some((payload, end)) = small_text(&bytes[at..], longest) else { break };
+                texts.push_text(from_utf8(payload).map_err(|_| Fault::NotUtf8)?);
+                (at, taken) = (at + end, taken + payload.len());
+                if taken >= room {
+                    break;
+                }
+            }
+            Ok(at)
+        });
+        self.judged = false;
+        self.floods.ended();
+        taking
+    }
+
     /// How many of `bytes` are whole frames: no more than `frames` or, but for the last one, than
-    /// `payload` bytes of payload.
+    /// `payload` bytes of payload. Small texts end them.
     pub(super) fn whole(bytes: &[u8], frames: usize, payload: usize) -> usize {
         let (mut at, mut taken) = (0, 0);
         for _ in 0..frames {
-            if taken >= payload {
+            if taken >= payload || (at > 0 && small_text(&bytes[at..], SMALL).is_some()) {
                 break;
             }
             let Some(extent) = Extent::of(&bytes[at..]) else { break };
@@ -185,6 +218,19 @@ impl Fragments {
         }
         text(self.bytes.into()).map(Message::Text)
     }
+}
+
+/// The payload of the frame that `bytes` begin with, and where it ends, if all of it is there and it
+/// is a whole text of up to `longest` bytes.
+#[inline]
+fn small_text(bytes: &[u8], longest: usize) -> Option<(&[u8], usize)> {
+    let (start, len) = match *bytes {
+        [0x81, len @ 0..126, ..] => (2, usize::from(len)),
+        [0x81, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        _ => return None,
+    };
+    let payload = bytes.get(start..start + len).filter(|_| len <= longest)?;
+    Some((payload, start + len))
 }
 
 #[inline]

@@ -4,9 +4,10 @@
 //! leaves it to the next socket once it has nothing more to read: so the same few pages serve all,
 //! and stay warm. Nothing is zeroed before it is read into.
 //!
-//! What is decoded shares the memory that it was read into ([`Intake::split`]): many messages, one
-//! buffer. A few bytes are copied instead, so that a message that somebody keeps does not keep a
-//! whole buffer with it.
+//! What is decoded is copied out of it ([`Intake::consume`]), or shares the memory that it was read
+//! into ([`Intake::split`]): many messages, one buffer. A few bytes are copied even then, so that a
+//! message that somebody keeps does not keep a whole buffer with it. Where all was copied, the same
+//! buffer is read into again.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -68,6 +69,12 @@ impl Intake {
         polled
     }
 
+    /// Steps over the first `len` bytes.
+    pub(super) fn consume(&mut self, len: usize) {
+        self.wanted = 0;
+        self.bytes.advance(len);
+    }
+
     /// Takes the first `len` bytes out.
     pub(super) fn split(&mut self, len: usize) -> Bytes {
         self.wanted = 0;
@@ -75,23 +82,26 @@ impl Intake {
             return self.bytes.split_to(len).freeze();
         }
         let copied = Bytes::copy_from_slice(&self.bytes[..len]);
-        if len == self.bytes.len() {
-            self.bytes.clear();
-        } else {
-            self.bytes.advance(len);
-        }
+        self.bytes.advance(len);
         copied
     }
 
     /// Room grows with what has come, not with what was announced.
     fn make_room(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() < LEAST {
-            self.bytes = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        let len = self.bytes.len();
+        // All of the buffer, unless messages share it: what is left is moved to its front.
+        let is_whole =
+            self.bytes.capacity() >= BUFFER || self.bytes.try_reclaim(BUFFER.saturating_sub(len));
+        if !is_whole && len <= COPIED && self.bytes.capacity() < LEAST {
+            if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten() {
+                spare.extend_from_slice(&self.bytes);
+                self.bytes = spare;
+            }
         }
-        let room = self.bytes.capacity() - self.bytes.len();
-        let missing = self.wanted.saturating_sub(self.bytes.len());
-        if room < LEAST && room < missing.max(1).min(self.bytes.len().max(LEAST)) {
-            self.bytes.reserve(missing.clamp(BUFFER, BUFFER.max(self.bytes.len())));
+        let room = self.bytes.capacity() - len;
+        let missing = self.wanted.saturating_sub(len);
+        if room < LEAST && room < missing.max(1).min(len.max(LEAST)) {
+            self.bytes.reserve(missing.clamp(BUFFER, BUFFER.max(len)));
         }
     }
 
@@ -104,6 +114,7 @@ impl Intake {
             return; // The rest of what has begun is read behind it.
         };
         spare.clear();
+        let _ = spare.try_reclaim(BUFFER); // What was stepped over is room again.
         // While the thread ends there is nobody to leave it to.
         let _ = SPARE.try_with(|place| {
             let other = place.take().filter(|other| other.capacity() > spare.capacity());

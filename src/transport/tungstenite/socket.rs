@@ -12,7 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
 
 use super::super::stream::Stream;
-use super::super::{Frame, Frames, Socket, TransportError};
+use super::super::{Frame, Frames, Part, Socket, TransportError};
 use super::MAX_SEND;
 use super::assembly::Assembly;
 use super::decoder::Decoder;
@@ -64,7 +64,7 @@ impl TungsteniteSocket {
         frames: &mut Frames,
     ) -> Poll<Result<(), TransportError>> {
         loop {
-            let before = frames.len();
+            let before = frames.parts().len();
             let decoded = self.decode(frames);
             self.answer(frames, before)?;
             if let Err(fault) = decoded {
@@ -89,6 +89,11 @@ impl TungsteniteSocket {
     /// Decodes what has come.
     fn decode(&mut self, frames: &mut Frames) -> Result<(), Fault> {
         while !frames.is_full() {
+            let texts = self.decoder.texts(self.intake.bytes(), frames)?;
+            if texts > 0 {
+                self.intake.consume(texts);
+                continue;
+            }
             let (room, payload) = frames.room();
             match Decoder::whole(self.intake.bytes(), room, payload) {
                 0 => break,
@@ -102,12 +107,14 @@ impl TungsteniteSocket {
         Ok(())
     }
 
-    /// Answers pings and a close frame among what was read since `before`.
+    /// Answers pings and a close frame among what was read after the first `before` parts.
     fn answer(&mut self, frames: &Frames, before: usize) -> Result<(), TransportError> {
-        for frame in frames.since(before) {
-            match frame {
-                Frame::Ping(payload) if !self.closing => self.writer.pong(payload.clone()),
-                Frame::Close(close) if !self.closing => {
+        for part in &frames.parts()[before..] {
+            match part {
+                Part::Frame(Frame::Ping(payload)) if !self.closing => {
+                    self.writer.pong(payload.clone());
+                }
+                Part::Frame(Frame::Close(close)) if !self.closing => {
                     self.push_close(close.as_ref().map(|(code, reason)| (*code, &**reason)))?;
                 }
                 _ => {}
@@ -167,11 +174,15 @@ impl Socket for TungsteniteSocket {
                 return Poll::Ready(Ok(()));
             }
             Poll::Ready(polled) => return Poll::Ready(polled),
-            Poll::Pending if frames.len() > before => return Poll::Ready(Ok(())),
             Poll::Pending => {}
         }
         let unfinished = self.decoder.unfinished(!self.intake.bytes().is_empty());
-        ready!(self.assembly.poll_overdue(cx, unfinished));
+        let overdue = self.assembly.poll_overdue(cx, unfinished);
+        if frames.len() > before {
+            frames.set_drained(overdue.is_pending());
+            return Poll::Ready(Ok(()));
+        }
+        ready!(overdue);
         self.tell(cx, CloseCode::Policy);
         Poll::Ready(Err(TransportError::new(DisconnectReason::AssemblyTimeout)))
     }

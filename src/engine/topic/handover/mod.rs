@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use self::align::{in_step, overlap, signed};
 use crate::config::StreamConfig;
 use crate::engine::defect::{Defect, seeded};
-use crate::message::Message;
+use crate::message::{Message, MessageRef, Pack};
 use crate::observe::ConnectionId;
 use crate::protocol::Mark;
 
@@ -53,7 +53,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// What a connection brought for one topic, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Pack,
     /// The marks of those that have any, by place.
     pub(crate) marks: Vec<(usize, Mark)>,
 }
@@ -71,7 +71,7 @@ impl Parcel {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.messages.iter().map(Message::len).sum()
+        self.messages.bytes()
     }
 
     /// The number of the last message that has one.
@@ -203,7 +203,7 @@ impl Handover {
 
     /// The source delivers `parcel`.
     pub(super) fn deliver(&mut self, parcel: &Parcel, now: Instant) {
-        for message in &parcel.messages {
+        for message in parcel.messages.iter() {
             self.delivered.push_back(digest(message, &self.keys));
         }
         while self.delivered.len() > MAX_RECORD {
@@ -218,7 +218,7 @@ impl Handover {
     pub(super) fn hold(&mut self, parcel: Parcel, settings: &StreamConfig, now: Instant) -> bool {
         self.held_bytes += parcel.bytes();
         for (message, mark) in parcel.into_items() {
-            self.held_digests.push(digest(&message, &self.keys));
+            self.held_digests.push(digest((&message).into(), &self.keys));
             self.held.push((message, mark));
         }
         self.moved_at = now;
@@ -366,7 +366,7 @@ impl Ahead {
                 return is_new;
             }
             let Some(expected) = self.digests.pop_front() else { return true };
-            if digest(message, &self.keys) == expected {
+            if digest(message.into(), &self.keys) == expected {
                 return false;
             }
             self.digests.clear();
@@ -379,8 +379,8 @@ impl Ahead {
 }
 
 /// Stands for a message. The keys are random, so that nobody can make two messages of one digest.
-fn digest(message: &Message, keys: &RandomState) -> u64 {
-    keys.hash_one((matches!(message, Message::Text(_)), message.as_bytes()))
+fn digest(message: MessageRef<'_>, keys: &RandomState) -> u64 {
+    keys.hash_one((message.as_text().is_some(), message.as_bytes()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Wire};
 
 use super::*;
 
-const MAX: usize = 300;
+const MAX: usize = SMALL + 100;
 
 /// How reading ends, where it does not just stop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,22 +31,33 @@ fn ours(decoder: &mut Decoder, pieces: &[&[u8]], room: usize) -> Outcome {
         rest.extend_from_slice(piece);
         loop {
             let mut frames = Frames::with_budget(room, 1 << 20);
-            let whole = Decoder::whole(&rest, room, 1 << 20);
-            let bytes: Vec<u8> = rest.drain(..whole).collect();
-            let decoded = decoder.decode(bytes.into(), &mut frames);
-            let awaited = match decoded {
-                Ok(()) if whole == 0 => decoder.await_frame(&rest).map(|_| ()),
-                decoded => decoded,
-            };
+            let decoded = step(decoder, &mut rest, &mut frames);
             all.extend(frames.drain());
-            match awaited {
+            match decoded {
                 Err(fault) => return (all, Some(end(&fault))),
-                Ok(()) if whole == 0 => break,
-                Ok(()) => {}
+                Ok(0) => break,
+                Ok(_) => {}
             }
         }
     }
     (all, None)
+}
+
+/// Decodes some of `rest`, and returns how much. Nothing is left to be decoded where that is 0.
+fn step(decoder: &mut Decoder, rest: &mut Vec<u8>, frames: &mut Frames) -> Result<usize, Fault> {
+    let texts = decoder.texts(rest, frames)?;
+    if texts > 0 {
+        rest.drain(..texts);
+        return Ok(texts);
+    }
+    let (room, payload) = frames.room();
+    let whole = Decoder::whole(rest, room, payload);
+    let bytes: Vec<u8> = rest.drain(..whole).collect();
+    decoder.decode(bytes.into(), frames)?;
+    if whole == 0 {
+        decoder.await_frame(rest)?;
+    }
+    Ok(whole)
 }
 
 fn end(fault: &Fault) -> End {
@@ -122,6 +133,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         4 => vec(any::<char>(), 0..60).prop_map(|text| text.iter().collect::<String>().into()),
         1 => vec(any::<u8>(), 0..40),
         1 => (0..350_usize).prop_map(|len| vec![b'x'; len]),
+        1 => (SMALL - 9..MAX + 9).prop_map(|len| vec![b'x'; len]),
         1 => (900..5100_u16).prop_map(|code| code.to_be_bytes().to_vec()),
     ];
     (first, payload, prop_oneof![30 => Just(false), 1 => Just(true)], 0..20_u8).prop_map(
@@ -217,7 +229,7 @@ fn what_ends_whole_is_refused_as_tungstenite_refuses_it() {
         (&[text(0x88, b"\x03\xed")], None),
         (&[text(0x88, b"\x03\xe8\xff")], Some(End::NotUtf8)),
         (
-            &[text(0x02, &[0; 100]).repeat(1), text(0x00, &[0; 120]), text(0x80, &[0; 120])],
+            &[text(0x02, &[0; 100]), text(0x00, &[0; 120]).repeat(9), text(0x80, &[0; 120])],
             Some(End::TooLarge),
         ),
         (&[text(0x91, b"")], Some(End::Violation)),
@@ -231,7 +243,8 @@ fn what_ends_whole_is_refused_as_tungstenite_refuses_it() {
 
 #[test]
 fn a_decoder_that_takes_one_byte_more_or_begins_anew_is_found_out() {
-    let large = [&[0x82, 126][..], &301_u16.to_be_bytes(), &[0; 301]].concat();
+    let len = u16::try_from(MAX + 1).unwrap();
+    let large = [&[0x82, 126][..], &len.to_be_bytes(), &[0; MAX + 1]].concat();
     assert!(!agree(&ours(&mut Decoder::new(MAX + 1), &[&large], 128), &theirs(&large)));
     let two = [&[0x01, 1, b'a'][..], &[0x80, 1, b'b']].concat();
     let forgetful = |bytes: &[u8]| {
@@ -247,8 +260,8 @@ fn a_decoder_that_takes_one_byte_more_or_begins_anew_is_found_out() {
 }
 
 #[test]
-fn a_message_shares_the_bytes_that_it_came_in() {
-    let bytes = Bytes::from([&[0x81, 3][..], b"one", &[0x82, 3], b"two"].concat());
+fn a_binary_message_shares_the_bytes_that_it_came_in() {
+    let bytes = Bytes::from([&[0x82, 3][..], b"one", &[0x82, 3], b"two"].concat());
     let mut frames = Frames::with_budget(9, 1 << 20);
     Decoder::new(MAX).decode(bytes.clone(), &mut frames).unwrap();
     for frame in frames.drain() {
@@ -258,17 +271,37 @@ fn a_message_shares_the_bytes_that_it_came_in() {
 }
 
 #[test]
+fn small_texts_come_together_and_end_with_the_budget_or_with_what_is_none() {
+    let text = [0x81, 2, b'h', b'i'];
+    let ping = [0x89, 0];
+    let bytes = [&text[..], &text, &text, &ping, &text].concat();
+    let taken = |frames: usize, payload: usize| {
+        let mut frames = Frames::with_budget(frames, payload);
+        let taken = Decoder::new(MAX).texts(&bytes, &mut frames).unwrap();
+        assert_eq!(taken, frames.len() * text.len());
+        frames.len()
+    };
+    assert_eq!(taken(99, 99), 3);
+    assert_eq!(taken(2, 99), 2);
+    assert_eq!(taken(99, 3), 2, "the last one may bring more");
+    assert_eq!(Decoder::whole(&bytes[12..], 9, 9), ping.len(), "texts follow");
+}
+
+#[test]
 fn an_endless_row_of_empty_fragments_is_a_flood_however_it_is_cut() {
     let bytes = [&[0x81, 1, b'x', 0x01, 0][..], &[0x00, 0].repeat(2000)].concat();
     for piece in [1, 7, 4096, bytes.len()] {
         let mut decoder = Decoder::new(MAX);
-        let (mut rest, mut frames) = (Vec::new(), Frames::with_budget(99, 1 << 20));
+        let (mut rest, mut frames) = (Vec::new(), Frames::with_budget(9999, 1 << 20));
         let flooded = bytes.chunks(piece).find_map(|piece| {
             rest.extend_from_slice(piece);
-            let whole = Decoder::whole(&rest, usize::MAX, usize::MAX);
-            let bytes: Vec<u8> = rest.drain(..whole).collect();
-            let decoded = decoder.decode(bytes.into(), &mut frames);
-            decoded.and_then(|()| decoder.await_frame(&rest).map(|_| ())).err()
+            loop {
+                match step(&mut decoder, &mut rest, &mut frames) {
+                    Ok(0) => return None,
+                    Ok(_) => {}
+                    Err(fault) => return Some(fault),
+                }
+            }
         });
         assert!(matches!(flooded, Some(Fault::Flood(_))), "in pieces of {piece}");
         assert_eq!(frames.drain().count(), 1, "what came before it is read");
@@ -281,10 +314,7 @@ fn what_is_unfinished_is_the_same_until_it_ends() {
     let mut after = |piece: &[u8]| {
         rest.extend_from_slice(piece);
         let mut frames = Frames::with_budget(99, 1 << 20);
-        let whole = Decoder::whole(&rest, 99, 1 << 20);
-        let bytes: Vec<u8> = rest.drain(..whole).collect();
-        decoder.decode(bytes.into(), &mut frames).unwrap();
-        decoder.await_frame(&rest).unwrap();
+        while step(&mut decoder, &mut rest, &mut frames).unwrap() > 0 {}
         decoder.unfinished(!rest.is_empty())
     };
     assert_eq!(after(&[0x81, 1, b'x']), None);

@@ -1,0 +1,144 @@
+//! Text that is shared.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::pack::{Holder, Run};
+
+/// UTF-8 text with a shared backing buffer. Cloning is cheap.
+///
+/// A text of up to 1 KiB that came with others shares its memory with them, which lives as long as one
+/// of them does: to keep one for long, copy it.
+// A newtype keeps tungstenite's 0.x version out of our public API.
+#[derive(Clone, Default)]
+pub struct Text(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// One of a pack, whose references its reader counts.
+    Among(Arc<Run>, Range<u32>),
+    /// One of a pack.
+    Held(Arc<dyn Holder>, Range<u32>),
+    Own(Utf8Bytes),
+}
+
+impl Text {
+    /// Text that lives as long as the program.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        Self(Repr::Own(Utf8Bytes::from_static(text)))
+    }
+
+    pub(super) fn among(run: Arc<Run>, range: Range<u32>) -> Self {
+        Self(Repr::Among(run, range))
+    }
+
+    pub(super) fn held(holder: Arc<dyn Holder>, range: Range<u32>) -> Self {
+        Self(Repr::Held(holder, range))
+    }
+
+    /// The text as a string slice.
+    #[inline]
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Repr::Among(run, range) => run.pack().text(range),
+            Repr::Held(holder, range) => holder.pack().text(range),
+            Repr::Own(text) => text.as_str(),
+        }
+    }
+
+    /// The bytes of the text: a copy of a small text that came with others, else the same memory.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Own(text) => text.into(),
+            Repr::Among(..) | Repr::Held(..) => Bytes::copy_from_slice(self.as_bytes()),
+        }
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    #[inline]
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(Repr::Own(text.into()))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Repr::Own(text.into()))
+    }
+}
+
+impl TryFrom<Bytes> for Text {
+    type Error = std::str::Utf8Error;
+
+    /// Checks that `bytes` are UTF-8, and shares them.
+    fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
+        Utf8Bytes::try_from(bytes).map(|text| Self(Repr::Own(text)))
+    }
+}
+
+impl Default for Repr {
+    fn default() -> Self {
+        Self::Own(Utf8Bytes::default())
+    }
+}
+
+impl Eq for Text {}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.as_str(), f)
+    }
+}
