@@ -51,6 +51,7 @@ impl Batch {
     }
 
     /// Position after the last message.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.first + self.messages.len() as u64
     }
@@ -101,11 +102,13 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    #[inline]
     pub(crate) fn new(batch: &'a Arc<Batch>, index: usize) -> Self {
         Self { batch, index, replayed: false, run: None }
     }
 
     /// The same, of which copies are counted in `run`.
+    #[inline]
     pub(crate) fn within(self, run: Option<&'a OnceLock<Arc<Run>>>) -> Self {
         Self { run, ..self }
     }
@@ -127,6 +130,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The message.
+    #[inline]
     #[must_use]
     pub fn message(&self) -> MessageRef<'a> {
         self.batch.messages.get(self.index).unwrap_or(MessageRef::Text(""))

@@ -104,6 +104,7 @@ impl<'a> MessageRef<'a> {
     }
 
     /// Length of the payload in bytes.
+    #[inline]
     #[must_use]
     pub fn len(self) -> usize {
         self.as_bytes().len()
@@ -126,6 +127,7 @@ impl<'a> MessageRef<'a> {
 }
 
 impl<'a> From<&'a Message> for MessageRef<'a> {
+    #[inline]
     fn from(message: &'a Message) -> Self {
         match message {
             Message::Text(text) => Self::Text(text),

@@ -100,6 +100,7 @@ impl Pack {
     }
 
     /// Bytes of all messages.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -180,6 +181,7 @@ impl Holder for Pack {
 }
 
 /// The message at `index`, which there is. A small text keeps the whole pack as long as it lives.
+#[inline]
 pub(crate) fn message_of(holder: Arc<dyn Holder>, index: usize) -> Message {
     let range = match holder.pack().place(index) {
         Some(Place::Text(range)) => range,

@@ -34,10 +34,12 @@ impl Text {
         Self(Repr::Own(Utf8Bytes::from_static(text)))
     }
 
+    #[inline]
     pub(super) fn among(run: Arc<Run>, range: Range<u32>) -> Self {
         Self(Repr::Among(run, range))
     }
 
+    #[inline]
     pub(super) fn held(holder: Arc<dyn Holder>, range: Range<u32>) -> Self {
         Self(Repr::Held(holder, range))
     }
