@@ -13,13 +13,13 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use crate::decode::DecodeError;
-use crate::message::{Holder, Message, MessageRef, Pack, Run, message_of};
+use crate::message::{Message, MessageRef, Pack, Run, message_of};
 
 /// Consecutive messages of one stream.
 pub(crate) struct Batch {
     /// Position of the first message in its stream.
     pub(crate) first: u64,
-    pub(crate) messages: Pack,
+    pub(crate) messages: Arc<Pack>,
     pub(crate) received_at: Instant,
     decoded: Slot,
 }
@@ -37,7 +37,7 @@ type Cells<T> = Vec<OnceLock<Result<Arc<T>, DecodeError>>>;
 
 impl Batch {
     pub(crate) fn new(first: u64, messages: Pack, received_at: Instant) -> Self {
-        Self { first, messages, received_at, decoded: Slot::new() }
+        Self { first, messages: Arc::new(messages), received_at, decoded: Slot::new() }
     }
 
     /// The last message of the batch as a batch of its own. A message of up to `copied` bytes does
@@ -72,13 +72,6 @@ impl Decoded {
     fn new<T: Send + Sync + 'static>(len: usize) -> Self {
         let cells: Cells<T> = (0..len).map(|_| OnceLock::new()).collect();
         Self { cells: Box::new(cells), next: Slot::new() }
-    }
-}
-
-impl Holder for Batch {
-    #[inline]
-    fn pack(&self) -> &Pack {
-        &self.messages
     }
 }
 
@@ -140,10 +133,10 @@ impl<'a> Entry<'a> {
     #[inline]
     #[must_use]
     pub fn to_message(&self) -> Message {
-        let holder = || Arc::clone(self.batch) as Arc<dyn Holder>;
+        let pack = &self.batch.messages;
         match self.run {
-            Some(run) => run.get_or_init(|| Run::new(holder())).message(self.index),
-            None => message_of(holder(), self.index),
+            Some(run) => run.get_or_init(|| Run::new(Arc::clone(pack))).message(self.index),
+            None => message_of(pack, self.index),
         }
     }
 

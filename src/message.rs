@@ -8,7 +8,7 @@ mod text;
 
 use bytes::Bytes;
 
-pub(crate) use pack::{Holder, Pack, Run, SMALL, message_of};
+pub(crate) use pack::{Pack, Run, SMALL, message_of};
 pub use text::Text;
 
 /// One data message. Cloning is cheap: the payload is shared.

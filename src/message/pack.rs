@@ -169,50 +169,39 @@ impl fmt::Debug for Pack {
     }
 }
 
-/// What holds a pack that does not change any more.
-pub(crate) trait Holder: Send + Sync {
-    fn pack(&self) -> &Pack;
-}
-
-impl Holder for Pack {
-    fn pack(&self) -> &Pack {
-        self
-    }
-}
-
-/// The message at `index`, which there is. A small text keeps the whole pack as long as it lives.
+/// The message at `index` of a pack that does not change any more. A small text keeps the whole pack
+/// as long as it lives.
 #[inline]
-pub(crate) fn message_of(holder: Arc<dyn Holder>, index: usize) -> Message {
-    let range = match holder.pack().place(index) {
-        Some(Place::Text(range)) => range,
-        Some(Place::Whole(message)) => return message.clone(),
-        None => return Message::text(""),
-    };
-    Message::Text(Text::held(holder, range))
+pub(crate) fn message_of(pack: &Arc<Pack>, index: usize) -> Message {
+    match pack.place(index) {
+        Some(Place::Text(range)) => Message::Text(Text::held(Arc::clone(pack), range)),
+        Some(Place::Whole(message)) => message.clone(),
+        None => Message::text(""),
+    }
 }
 
 /// A pack, as one reader holds it. The messages that it makes count their references here, and not
 /// where every other reader of the same pack counts as well: a count that only one task changes stays
 /// in that task's cache.
-pub(crate) struct Run(Arc<dyn Holder>);
+pub(crate) struct Run(Arc<Pack>);
 
 impl Run {
-    pub(crate) fn new(holder: Arc<dyn Holder>) -> Arc<Self> {
-        Arc::new(Self(holder))
+    pub(crate) fn new(pack: Arc<Pack>) -> Arc<Self> {
+        Arc::new(Self(pack))
     }
 
     /// The message at `index`, which there is.
     #[inline]
     pub(crate) fn message(self: &Arc<Self>, index: usize) -> Message {
-        match self.pack().place(index) {
+        match self.0.place(index) {
             Some(Place::Text(range)) => Message::Text(Text::among(Arc::clone(self), range)),
-            _ => message_of(Arc::clone(&self.0), index),
+            _ => message_of(&self.0, index),
         }
     }
 
     #[inline]
     pub(super) fn pack(&self) -> &Pack {
-        self.0.pack()
+        &self.0
     }
 }
 
@@ -253,10 +242,10 @@ mod tests {
             prop_assert_eq!(pack.bytes_in(0..all.len()), pack.bytes());
             prop_assert!(pack.iter().eq(all.iter().map(MessageRef::from)));
             prop_assert!(pack.get(all.len()).is_none());
-            let holder: Arc<dyn Holder> = Arc::new(pack.clone());
-            let run = Run::new(Arc::clone(&holder));
+            let shared = Arc::new(pack.clone());
+            let run = Run::new(Arc::clone(&shared));
             for (index, message) in all.iter().enumerate() {
-                prop_assert_eq!(&message_of(Arc::clone(&holder), index), message);
+                prop_assert_eq!(&message_of(&shared, index), message);
                 prop_assert_eq!(&run.message(index), message);
             }
             prop_assert_eq!(pack.into_iter().collect::<Vec<_>>(), all);

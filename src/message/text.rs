@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::pack::{Holder, Run};
+use super::pack::{Pack, Run};
 
 /// UTF-8 text with a shared backing buffer. Cloning is cheap.
 ///
@@ -23,7 +23,7 @@ enum Repr {
     /// One of a pack, whose references its reader counts.
     Among(Arc<Run>, Range<u32>),
     /// One of a pack.
-    Held(Arc<dyn Holder>, Range<u32>),
+    Held(Arc<Pack>, Range<u32>),
     Own(Utf8Bytes),
 }
 
@@ -40,8 +40,8 @@ impl Text {
     }
 
     #[inline]
-    pub(super) fn held(holder: Arc<dyn Holder>, range: Range<u32>) -> Self {
-        Self(Repr::Held(holder, range))
+    pub(super) fn held(pack: Arc<Pack>, range: Range<u32>) -> Self {
+        Self(Repr::Held(pack, range))
     }
 
     /// The text as a string slice.
@@ -50,7 +50,7 @@ impl Text {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Repr::Among(run, range) => run.pack().text(range),
-            Repr::Held(holder, range) => holder.pack().text(range),
+            Repr::Held(pack, range) => pack.text(range),
             Repr::Own(text) => text.as_str(),
         }
     }

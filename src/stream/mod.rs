@@ -271,6 +271,9 @@ impl<T: FromMessage> Subscription<T> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        if let Some(read) = self.reader.take_here(T::from_entry) {
+            return Poll::Ready(Some(self.judged(read)));
+        }
         let next = ready!(self.reader.poll_next(cx));
         Poll::Ready(next.and_then(|next| self.item(next)))
     }
@@ -286,12 +289,21 @@ impl<T: FromMessage> Subscription<T> {
         read: impl FnOnce(&Entry<'_>) -> Result<R, DecodeError>,
     ) -> Option<Result<R, StreamError>> {
         Some(match next {
-            Next::Message => self.reader.take(read)?.map_err(|e| {
-                self.seat.core().metrics.decode_error();
-                StreamError::Decode(e)
-            }),
+            Next::Message => {
+                let read = self.reader.take(read)?;
+                self.judged(read)
+            }
             Next::Gap(gap) => Err(StreamError::Gap(gap)),
             Next::Closed(reason) => Err(StreamError::Closed(reason)),
+        })
+    }
+
+    /// What was read, counted if it could not be.
+    #[inline]
+    fn judged<R>(&self, read: Result<R, DecodeError>) -> Result<R, StreamError> {
+        read.map_err(|e| {
+            self.seat.core().metrics.decode_error();
+            StreamError::Decode(e)
         })
     }
 }
@@ -304,6 +316,9 @@ impl<T: FromMessage> Many for Subscription<T> {
     }
 
     fn one_now(&mut self, cx: &mut Context<'_>) -> Option<Self::Item> {
+        if let Some(read) = self.reader.take_here(T::from_entry) {
+            return Some(self.judged(read));
+        }
         let next = self.reader.next_now(cx)?;
         self.item(next)
     }

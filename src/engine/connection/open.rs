@@ -25,7 +25,7 @@ use super::word::Word;
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::registry::Link;
 use crate::engine::tokens::{Issued, Tokens};
-use crate::message::{Holder, Message, Pack, message_of};
+use crate::message::{Message, Pack, message_of};
 use crate::name::StreamName;
 use crate::observe::{Metrics, Status};
 use crate::protocol::{Cx, DisconnectReason, Mark, Request, Rotation, Session, To, Verdict};
@@ -276,8 +276,8 @@ impl Open {
     fn receive_texts(&mut self, mut texts: Pack, of: &mut Context) -> Poised {
         texts.fit();
         let count = texts.len();
-        let texts: Arc<dyn Holder> = Arc::new(texts);
-        (0..count).try_for_each(|i| self.receive(&message_of(Arc::clone(&texts), i), of))
+        let texts = Arc::new(texts);
+        (0..count).try_for_each(|i| self.receive(&message_of(&texts, i), of))
     }
 
     fn receive(&mut self, message: &Message, of: &mut Context) -> Poised {

@@ -165,13 +165,26 @@ impl Reader {
 
     /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
     pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
-        let Some(batch) = &self.batch else { return self.take_replay(read) };
-        // For fewer messages, it would cost more than it saves.
-        let run = (batch.messages.len() >= RUN).then_some(&self.run);
-        let entry = Entry::new(batch, (self.cursor - batch.first) as usize).within(run);
+        if self.batch.is_none() {
+            return self.take_replay(read);
+        }
+        self.take_here(read)
+    }
+
+    /// The next message of the batch that this reader is in, if there is one, and steps over it: the
+    /// short way to almost all messages.
+    #[inline]
+    pub(crate) fn take_here<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let batch = self.batch.as_ref()?;
+        let (index, len) = ((self.cursor - batch.first) as usize, batch.messages.len());
+        if index >= len {
+            return None;
+        }
         self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
         self.at.store(self.cursor, Relaxed);
-        Some(read(&entry))
+        // For fewer messages, it would cost more than it saves.
+        let run = (len >= RUN).then_some(&self.run);
+        Some(read(&Entry::new(batch, index).within(run)))
     }
 
     /// The message that [`poll_next`](Self::poll_next) has announced with those of its batch that

@@ -405,11 +405,10 @@ impl Ring {
         }
     }
 
-    /// The source brings `parcel`, which has so many bytes.
+    /// The source brings `parcel`.
     fn deliver(
         &mut self,
         mut parcel: Parcel,
-        mut bytes: usize,
         now: Instant,
         settings: &StreamConfig,
         after: &mut Aftermath,
@@ -417,7 +416,6 @@ impl Ring {
         if let Some(mut ahead) = self.ahead.take() {
             let is_torn;
             (parcel, is_torn) = ahead.drop_from(parcel);
-            bytes = parcel.bytes();
             self.ahead = Some(ahead).filter(|ahead| !ahead.is_done());
             if is_torn {
                 self.tell(rotated(DisconnectReason::Rotated), None, settings, after);
