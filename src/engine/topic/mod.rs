@@ -94,7 +94,7 @@ impl Topic {
         ring.next_reader += 1;
         let at = Arc::new(AtomicU64::new(cursor));
         let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
-        let notice = ring.notices_end();
+        let notice = ring.notices_gone; // Those that are there tell of what was before it.
         if seeded(Defect::ReplayInTwoSteps) {
             drop(ring);
             ring = self.ring.lock();

@@ -28,7 +28,7 @@ pub(super) const MAX_NOTICES: usize = 64;
 const COPIED: usize = 1024;
 
 /// Losses of its source that a topic remembers.
-const MAX_LOSSES: usize = 16;
+pub(super) const MAX_LOSSES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -41,7 +41,7 @@ pub(super) struct Ring {
     /// The latest message, once it is not in `batches` any more.
     pub(super) kept: Option<Arc<Batch>>,
     pub(super) notices: VecDeque<Notice>,
-    /// How many notices were removed from the front of `notices`.
+    /// How many notices were merged into the one behind them: the index of the first that is left.
     pub(super) notices_gone: u64,
     /// What the source has yet to bring again, after a handover.
     pub(super) ahead: Option<Box<Ahead>>,
@@ -233,7 +233,6 @@ impl Ring {
             evicted.extend(keep(&mut self.kept, last));
         }
         evicted.extend(self.batches.drain(..));
-        self.notices_gone = self.notices_end();
         self.notices.clear();
         self.first = self.next;
         self.bytes = 0;
@@ -271,11 +270,6 @@ impl Ring {
             let at = next.at;
             self.evict_to(at, evicted);
         }
-    }
-
-    /// The index after the last notice, counted over all that ever were.
-    pub(super) fn notices_end(&self) -> u64 {
-        self.notices_gone + self.notices.len() as u64
     }
 
     /// The next notice for `reader`, if it stands at or before `position`.

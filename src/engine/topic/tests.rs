@@ -1,5 +1,7 @@
 //! What readers get, against a naive model and case by case.
 
+mod facts;
+
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
