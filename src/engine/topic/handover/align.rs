@@ -71,8 +71,8 @@ pub(super) fn in_step(delivered: &[u64], held: &[u64]) -> Option<isize> {
 }
 
 /// For each place of `text`, how many of its values from there on are those that `pattern` begins
-/// with: the Z function of the two in a row. It compares about twice as many values as there are, for
-/// whoever sends them decides how often they repeat.
+/// with: the Z function of the two in a row. Each value is compared twice at most, on average: whoever
+/// sends them decides how often they repeat.
 fn agreements<T: Copy + PartialEq>(pattern: &[T], text: &[T]) -> Vec<usize> {
     let at = |i: usize| if i < pattern.len() { pattern[i] } else { text[i - pattern.len()] };
     let len = pattern.len() + text.len();
