@@ -30,7 +30,7 @@ use super::defect::{Defect, seeded};
 use super::penalty::{Bounds, Penalties};
 use super::small::Few;
 use super::sync::Signal;
-use super::topic::Topic;
+use super::topic::{Seen, Topic};
 use crate::config::{Config, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
@@ -733,7 +733,7 @@ const LATELY: Duration = Duration::from_secs(300);
 
 impl Listed {
     pub(crate) fn info(self, now: Instant) -> StreamInfo {
-        let facts = self.topic.facts();
+        let Seen { down_since, facts, lag, unread_since } = self.topic.look();
         let silent_since = facts.joined_at.map(|at| facts.last_message.map_or(at, |m| m.max(at)));
         let ago = |since| now.saturating_duration_since(since);
         let silent_for = silent_since.map(ago);
@@ -743,9 +743,9 @@ impl Listed {
             bytes: facts.bytes,
             config: StreamConfig::clone(&self.topic.settings),
             connection: self.connection,
-            down_for: facts.down_since.map(ago),
+            down_for: down_since.map(ago),
             gaps: facts.gaps,
-            lag: facts.lag,
+            lag,
             lagged: facts.lagged,
             last_error: facts.last_error,
             last_message: facts.last_message,
@@ -760,7 +760,7 @@ impl Listed {
             silent_for,
             status: self.topic.status().get(),
             unattended_for: is_unattended.then(|| ago(self.unattended_since)),
-            unread_for: facts.unread_since.map(ago),
+            unread_for: unread_since.map(ago),
             uptime: facts.joined_at.map(ago),
         }
     }

@@ -3,9 +3,6 @@
 use super::Frame;
 use crate::message::Pack;
 
-/// Parts that there is always room for, once there were so many.
-const FEW: usize = 8;
-
 /// Frames read from a socket, up to a budget.
 #[derive(Debug)]
 pub struct Frames {
@@ -78,13 +75,6 @@ impl Frames {
     pub(crate) fn room(&self) -> (usize, usize) {
         let frames = self.max_frames.max(1).saturating_sub(self.len);
         (frames, self.max_bytes.max(1).saturating_sub(self.bytes))
-    }
-
-    /// Gives back room that only many frames at once need.
-    pub(crate) fn shrink(&mut self) {
-        if self.parts.capacity() > FEW {
-            self.parts.shrink_to(FEW);
-        }
     }
 
     /// Sets whether the socket has nothing more to read, and wakes its task once it has.

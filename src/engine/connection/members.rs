@@ -75,10 +75,25 @@ struct Member {
     heard_at: Instant,
     joined_at: Instant,
     /// Messages that are not published yet.
-    pending: Parcel,
+    pending: Option<Box<Parcel>>,
     review_due: Option<Instant>,
     stage: Stage,
     topic: Arc<Topic>,
+}
+
+impl Member {
+    /// What is not published yet of member `key`, to be added to.
+    fn parcel(&mut self, key: usize, touched: &mut Vec<usize>) -> &mut Parcel {
+        self.pending.get_or_insert_with(|| {
+            touched.push(key);
+            Box::default()
+        })
+    }
+
+    /// How many messages, of how many bytes, are not published yet.
+    fn waiting(&self) -> (usize, usize) {
+        self.pending.as_ref().map_or((0, 0), |parcel| (parcel.messages.len(), parcel.bytes()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,10 +105,7 @@ enum Stage {
 
 /// Adds messages to those of a member that are not published yet.
 fn take_all(key: usize, member: &mut Member, texts: Pack, touched: &mut Vec<usize>) {
-    if member.pending.is_empty() {
-        touched.push(key);
-    }
-    member.pending.messages.append(texts);
+    member.parcel(key, touched).messages.append(texts);
 }
 
 /// A stream that has failed once too often on a socket that works.
@@ -289,10 +301,7 @@ impl Members {
         if !matches!(member.stage, Stage::Joined { .. }) {
             return false;
         }
-        if member.pending.is_empty() {
-            self.touched.push(key);
-        }
-        member.pending.push(payload, mark);
+        member.parcel(key, &mut self.touched).push(payload, mark);
         true
     }
 
@@ -302,8 +311,8 @@ impl Members {
         for key in touched.drain(..) {
             let member = &mut self.members[key];
             member.heard_at = now;
-            let parcel = std::mem::take(&mut member.pending);
-            let moved = member.topic.publish(self.connection, parcel, now, &mut self.woken);
+            let Some(parcel) = member.pending.take() else { continue };
+            let moved = member.topic.publish(self.connection, *parcel, now, &mut self.woken);
             note(&mut self.moved, &member.topic, moved);
         }
         self.touched = touched;
@@ -329,11 +338,12 @@ impl Members {
     /// Whether one more message of `len` bytes makes no reader of `name` lose one.
     pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
         let Some(key) = self.by_name.get(name) else { return true };
-        if self.members[key].pending.messages.len() >= BATCH {
+        if self.members[key].waiting().0 >= BATCH {
             self.publish(now); // Counting what waits must not take longer and longer.
         }
-        let Member { pending, topic, .. } = &self.members[key];
-        topic.has_room(pending.messages.len() + 1, pending.bytes() + len)
+        let member = &self.members[key];
+        let (messages, bytes) = member.waiting();
+        member.topic.has_room(messages + 1, bytes + len)
     }
 
     /// The server refuses `name`: it is not carried any more.
@@ -495,7 +505,7 @@ impl Members {
             backoff: None,
             heard_at: now,
             joined_at: now,
-            pending: Parcel::default(),
+            pending: None,
             review_due: None,
             stage: Stage::Wanted { not_before },
             topic,
@@ -514,7 +524,7 @@ impl Members {
             }
             return;
         }
-        member.pending = Parcel::default();
+        member.pending = None;
         self.touched.retain(|touched| *touched != key);
         member.topic = topic;
         match member.stage {

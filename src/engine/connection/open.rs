@@ -35,7 +35,6 @@ pub(super) struct Open {
     /// Deadline of the armed `timer`.
     armed: Instant,
     attempt: u32,
-    frames: Frames,
     /// Whether the session knows that the socket is open.
     greeted: bool,
     /// Names that the URL joins, until the session is ready.
@@ -54,7 +53,8 @@ pub(super) struct Open {
     pub(super) session: Box<dyn Session>,
     pub(super) socket: BoxSocket,
     timer: Pin<Box<Sleep>>,
-    word: Word,
+    /// Once another socket is to take over.
+    word: Option<Box<Word>>,
     _counted: OpenSocket,
 }
 
@@ -87,7 +87,6 @@ impl Open {
         Self {
             armed: now,
             attempt,
-            frames: Frames::with_budget(1, 1),
             greeted: false,
             joins: request.joins().to_vec(),
             now,
@@ -102,7 +101,7 @@ impl Open {
             session,
             socket,
             timer: Box::pin(time::sleep_until(now)),
-            word: Word::new(now),
+            word: None,
             _counted: OpenSocket(Arc::clone(&of.metrics)),
         }
     }
@@ -205,8 +204,7 @@ impl Open {
     /// Reads what is there, up to the budget, and publishes it. Returns whether there may be more.
     fn read(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Result<bool, Ended> {
         let (messages, bytes) = of.members.budget();
-        self.frames.set_budget(messages, bytes);
-        let mut frames = std::mem::replace(&mut self.frames, Frames::with_budget(0, 0));
+        let mut frames = Frames::with_budget(messages, bytes);
         let mut before = 0;
         let polled = loop {
             match self.socket.poll_read(cx, &mut frames) {
@@ -220,12 +218,8 @@ impl Open {
         };
         let may_be_more = polled.is_ready();
         let handled = self.handle(&mut frames, of);
-        if !may_be_more {
-            frames.shrink(); // A socket that waits keeps little.
-        }
-        self.frames = frames;
         of.members.publish(self.now);
-        if let Some(asked_at) = self.word.take() {
+        if let Some(asked_at) = self.word.as_mut().and_then(|word| word.take()) {
             of.members.answered(asked_at, self.now); // Behind all that came before it.
         }
         handled?;
@@ -267,7 +261,9 @@ impl Open {
                 Frame::Data(message) => self.receive(&message, of)?,
                 // The socket has answered it; the answer is to leave the house in time.
                 Frame::Ping(_) => self.outbox.flush(),
-                Frame::Pong(payload) => self.word.pong(&payload),
+                Frame::Pong(payload) => {
+                    self.word.iter_mut().for_each(|word| word.pong(&payload));
+                }
             }
         }
         Ok(())
@@ -376,7 +372,8 @@ impl Open {
     /// Has another socket take over.
     fn replace(&mut self, of: &mut Context) {
         self.replacement.begin(of, self.now);
-        self.word.begin(of, self.now);
+        let word = self.word.get_or_insert_with(|| Box::new(Word::new(self.opened_at)));
+        word.begin(of, self.now);
     }
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
@@ -391,7 +388,7 @@ impl Open {
         if self.replacement.due().is_some_and(|due| due <= now) {
             self.replace(of);
         }
-        if let Some(ping) = self.word.look(of, now) {
+        if let Some(ping) = self.word.as_mut().and_then(|word| word.look(of, now)) {
             self.outbox.push_first(ping);
         }
         of.members.review(now);
@@ -436,7 +433,8 @@ impl Open {
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
-        let (members_due, word_due) = (of.members.next_due(self.ready), self.word.due());
+        let (members_due, word_due) =
+            (of.members.next_due(self.ready), self.word.as_ref().and_then(|word| word.due()));
         let own = [ready_due, write_due, tick_due];
         let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
         let pulse_due = self.pulse.next_check(self.now, &of.config.heartbeat);

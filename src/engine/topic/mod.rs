@@ -32,7 +32,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::time::Instant;
 
-use self::ring::{Facts, Parked, Ring};
+pub(crate) use self::ring::Seen;
+use self::ring::{Parked, Ring};
 use super::defect::{Defect, seeded};
 use super::outgoing::Outgoing;
 use super::sync::{Mutex, Watch};
@@ -136,11 +137,11 @@ impl Topic {
         &self.status
     }
 
-    pub(crate) fn facts(&self) -> Facts {
+    pub(crate) fn look(&self) -> Seen {
         let ring = self.ring.lock();
         let lag = ring.slowest().map_or(0, |at| ring.next.saturating_sub(at));
         let (down_since, unread_since) = (ring.down_since(), ring.unread_since());
-        Facts { down_since, lag, unread_since, ..ring.facts.clone() }
+        Seen { down_since, facts: ring.facts.clone(), lag, unread_since }
     }
 
     /// Has `meter` told of by [`latency`](Self::latency) for as long as it lives.

@@ -31,7 +31,7 @@ pub(crate) struct Reader {
     pub(super) notice: u64,
     pub(super) number: u64,
     /// What comes before anything else: the breaks within a lag.
-    pub(super) pending: Option<Gap>,
+    pub(super) pending: Option<Box<Gap>>,
     pub(super) place: usize,
     /// A batch whose last message came before this reader, and is yielded before all else.
     pub(super) replay: Option<Arc<Batch>>,
@@ -110,7 +110,7 @@ impl Reader {
             return Some(Next::Message);
         }
         if let Some(gap) = self.pending.take() {
-            return Some(Next::Gap(gap));
+            return Some(Next::Gap(*gap));
         }
         let topic = Arc::clone(&self.topic);
         let replaced = {
@@ -147,10 +147,10 @@ impl Reader {
                 if seeded(Defect::LagOverwritesNotice) {
                     continue;
                 }
-                self.pending = Some(match self.pending.take() {
-                    Some(earlier) => merged(earlier, gap),
+                self.pending = Some(Box::new(match self.pending.take() {
+                    Some(earlier) => merged(*earlier, gap),
                     None => gap,
-                });
+                }));
             }
             return Some(Next::Gap(Gap::Lagged { missed }));
         }

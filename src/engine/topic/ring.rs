@@ -65,10 +65,8 @@ pub(super) struct Ring {
 pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) bytes: u64,
-    pub(crate) down_since: Option<Instant>,
     pub(crate) gaps: u64,
     pub(crate) joined_at: Option<Instant>,
-    pub(crate) lag: u64,
     pub(crate) lagged: u64,
     pub(crate) last_error: Option<Arc<TransportError>>,
     pub(crate) last_message: Option<Instant>,
@@ -76,6 +74,15 @@ pub(crate) struct Facts {
     pub(crate) losses: VecDeque<Instant>,
     pub(crate) messages: u64,
     pub(crate) opened_at: Instant,
+}
+
+/// What a topic is found to be at a look at it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) down_since: Option<Instant>,
+    pub(crate) facts: Facts,
+    /// How far the slowest reader is behind.
+    pub(crate) lag: u64,
     pub(crate) unread_since: Option<Instant>,
 }
 
@@ -84,17 +91,14 @@ impl Facts {
         Self {
             attempt: 1,
             bytes: 0,
-            down_since: None,
             gaps: 0,
             joined_at: None,
-            lag: 0,
             lagged: 0,
             last_error: None,
             last_message: None,
             losses: VecDeque::new(),
             messages: 0,
             opened_at: Instant::now(),
-            unread_since: None,
         }
     }
 }

@@ -467,7 +467,7 @@ fn a_thousand_breaks_unread_cost_little_and_lose_none() {
         gaps += 1;
     }
     assert_eq!((gaps, told), (MAX_NOTICES, Duration::from_secs(1000)));
-    assert_eq!(model.topic.facts().gaps, 1000);
+    assert_eq!(model.topic.look().facts.gaps, 1000);
 }
 
 #[test]

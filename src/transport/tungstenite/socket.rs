@@ -37,7 +37,7 @@ pub struct TungsteniteSocket {
     closing: bool,
     decoder: Decoder,
     /// What ended the reading, while frames read before it are handed out.
-    failed: Option<TransportError>,
+    failed: Option<Box<TransportError>>,
     intake: Intake,
     stream: Stream,
     writer: Writer,
@@ -160,7 +160,7 @@ impl Socket for TungsteniteSocket {
         frames: &mut Frames,
     ) -> Poll<Result<(), TransportError>> {
         if let Some(e) = self.failed.take() {
-            return Poll::Ready(Err(e));
+            return Poll::Ready(Err(*e));
         }
         let before = frames.len();
         let polled = self.poll_frames(cx, frames);
@@ -170,7 +170,7 @@ impl Socket for TungsteniteSocket {
         }
         match polled {
             Poll::Ready(Err(e)) if frames.len() > before => {
-                self.failed = Some(e);
+                self.failed = Some(Box::new(e));
                 return Poll::Ready(Ok(()));
             }
             Poll::Ready(polled) => return Poll::Ready(polled),
@@ -210,7 +210,7 @@ impl Socket for TungsteniteSocket {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         if let Some(e) = self.failed.take() {
-            return Poll::Ready(closed(e));
+            return Poll::Ready(closed(*e));
         }
         if !self.closing {
             if let Err(e) = self.push_close(Some((CloseCode::Normal.into(), ""))) {
