@@ -26,7 +26,7 @@ const ENGINE: &[&[&str]] = &[
     &["small", "sync"],
     &["outgoing"],
     &["dedicated", "events", "flight", "limiter", "neighbours", "penalty", "topic"],
-    &["registry", "tokens"],
+    &["registry", "tokens", "tools"],
     &["core"],
     &["sweeper"],
     &["connection", "seat"],

@@ -11,8 +11,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle as Runtime;
@@ -25,8 +26,9 @@ use super::neighbours::ManagerId;
 use super::registry::{Asked, Changes, Kind, Leftovers, Link, Registry};
 use super::sync::{Following, Mutex, Signal, Watch};
 use super::tokens::Tokens;
+use super::tools::Tools;
 use super::topic::Topic;
-use crate::config::{Config, Credentials, RetryPolicy, StreamConfig};
+use crate::config::{Config, Credentials, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::health::Ended;
@@ -41,35 +43,25 @@ const PIECE: usize = 64;
 const MAX_ENDED: usize = 256;
 
 pub(crate) struct Core {
-    pub(crate) config: Arc<Config>,
     /// The latest streams that ended by themselves, the oldest first.
     ended: Mutex<VecDeque<Ended>>,
-    pub(crate) events: Arc<Log<Event>>,
     /// Keeps the thread of our own going, if there is one.
     hold: Option<Hold>,
-    pub(crate) limiter: Limiter,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) overall: Arc<Watch<Overall>>,
-    pub(crate) protocol: Arc<dyn Protocol>,
     registry: Mutex<Registry>,
-    pub(super) retry: Arc<RetryPolicy>,
     /// Tasks that run.
     running: Arc<Watch<usize>>,
     pub(crate) runtime: Option<Runtime>,
     /// Where the latest connection was started.
     runs_on: Mutex<Option<Runtime>>,
     pub(crate) seed: u64,
-    /// Sleeps of the machine that any connection has noticed.
-    pub(super) sleeps: Arc<AtomicU64>,
     /// What holds for each stream, and for those that have values of their own.
     stream: Arc<StreamConfig>,
     streams: HashMap<StreamName, Arc<StreamConfig>>,
     pub(super) sweeper: Arc<Signal>,
     pub(super) sweeping: Arc<AtomicBool>,
     pub(crate) tokens: Option<Tokens>,
-    pub(crate) transport: Arc<dyn DynTransport>,
-    /// The wall clock, for dates only.
-    pub(crate) wall: fn() -> SystemTime,
+    tools: Arc<Tools>,
 }
 
 /// What a core is made of.
@@ -87,34 +79,51 @@ pub(crate) struct Parts {
     pub(crate) wall: fn() -> SystemTime,
 }
 
+/// A core has its tools as if they were fields of its own.
+impl Deref for Core {
+    type Target = Tools;
+
+    fn deref(&self) -> &Tools {
+        &self.tools
+    }
+}
+
 impl Core {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, credentials, hold, limiter, metrics, protocol, runtime, .. } = parts;
         let Parts { seed, streams, transport, wall, .. } = parts;
-        Arc::new(Self {
-            ended: Mutex::default(),
+        let tools = Tools {
             events: Arc::new(Log::new()),
-            hold,
             limiter,
             metrics: Arc::new(metrics),
-            overall: Arc::new(Watch::new(Overall::default())),
             protocol,
-            registry: Mutex::new(Registry::new(&config)),
             retry: Arc::new(config.retry.clone()),
+            sleeps: Arc::default(),
+            transport,
+            wall,
+            config: Arc::new(config),
+        };
+        let config = &tools.config;
+        Arc::new(Self {
+            ended: Mutex::default(),
+            hold,
+            overall: Arc::new(Watch::new(Overall::default())),
+            registry: Mutex::new(Registry::new(config)),
             running: Arc::new(Watch::new(0)),
             runtime,
             runs_on: Mutex::default(),
             seed,
-            sleeps: Arc::default(),
             stream: Arc::new(config.stream()),
             streams: streams.into_iter().map(|(name, own)| (name, Arc::new(own))).collect(),
             sweeper: Arc::default(),
             sweeping: Arc::default(),
-            tokens: credentials.map(|c| Tokens::new(c, &config, seed, wall)),
-            transport,
-            wall,
-            config: Arc::new(config),
+            tokens: credentials.map(|c| Tokens::new(c, config, seed, wall)),
+            tools: Arc::new(tools),
         })
+    }
+
+    pub(super) fn tools(&self) -> Arc<Tools> {
+        Arc::clone(&self.tools)
     }
 
     /// Takes a seat on `name`. A returned [`Link`] is a new connection for the caller to run.

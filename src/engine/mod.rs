@@ -20,6 +20,7 @@ mod small;
 mod sweeper;
 pub(crate) mod sync;
 pub(crate) mod tokens;
+mod tools;
 pub(crate) mod topic;
 
 #[cfg(all(test, wsmux_shuttle))]

@@ -28,8 +28,8 @@ impl Replacement {
     /// Of a socket that opens at `now`: it is replaced in the last fifth of its time, so that
     /// sockets which opened together are not replaced together.
     pub(super) fn new(of: &mut Context, now: Instant) -> Self {
-        let of_lane = of.protocol.limits(&of.link.lane).max_age;
-        let age = [of.config.max_age, of_lane].into_iter().flatten().min();
+        let of_lane = of.tools.protocol.limits(&of.link.lane).max_age;
+        let age = [of.tools.config.max_age, of_lane].into_iter().flatten().min();
         let due = age.map(|age| now + age.mul_f64(of.random.random_range(0.8..1.0)));
         Self { attempts: 0, due }
     }
@@ -46,7 +46,7 @@ impl Replacement {
 
     /// Hands the streams over to another socket, and says when to do it again if some stay.
     pub(super) fn begin(&mut self, of: &mut Context, now: Instant) {
-        let config = &of.config;
+        let config = &of.tools.config;
         let wait = config.connect_timeout + config.join_timeout + config.handover_timeout;
         let wait = wait.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_WAIT.max(wait));
         self.attempts += 1;

@@ -11,23 +11,22 @@
 //! reconnect are the same code.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::config::{Backoff, RetryPolicy};
+use crate::config::Backoff;
 use crate::engine::core::Core;
-use crate::engine::events::Log;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
 use crate::engine::small::{Few, Index};
+use crate::engine::tools::Tools;
 use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
 use crate::message::{Message, Pack};
 use crate::name::StreamName;
-use crate::observe::{ConnectionId, Event, Metrics, Status};
+use crate::observe::{ConnectionId, Event, Status};
 use crate::protocol::{DisconnectReason, Mark, To};
 use crate::transport::TransportError;
 
@@ -47,25 +46,21 @@ pub(super) struct Members {
     connection: ConnectionId,
     /// When each silence may have been too long; looked at again when it comes.
     data_due: Few<(Instant, usize)>,
-    events: Arc<Log<Event>>,
-    handover_timeout: Duration,
     /// When each join has taken too long.
     join_due: Few<(Instant, usize)>,
     members: Slab<Member>,
-    metrics: Arc<Metrics>,
     /// What the registry has yet to be told.
     moved: Vec<Handed>,
     /// What the program itself sends on those that are joined.
     post: Arc<Post>,
-    retry: Arc<RetryPolicy>,
     /// When to look at the handover of a member that waits to be taken over.
     review_due: Few<(Instant, usize)>,
     seed: u64,
+    tools: Arc<Tools>,
     /// Members with messages that are not published yet.
     touched: Vec<usize>,
     /// Members to be joined, and not before when.
     wanted: Few<(Option<Instant>, usize)>,
-    woken: Vec<Waker>,
 }
 
 #[derive(Debug)]
@@ -122,19 +117,15 @@ impl Members {
             by_name: Index::None,
             connection,
             data_due: Few::None,
-            events: Arc::clone(&core.events),
-            handover_timeout: core.config.handover_timeout,
             join_due: Few::None,
             members: Slab::with_capacity(1),
-            metrics: Arc::clone(&core.metrics),
             moved: Vec::new(),
             post: Arc::default(),
-            retry: Arc::clone(&core.retry),
             review_due: Few::None,
             seed,
+            tools: core.tools(),
             touched: Vec::new(),
             wanted: Few::None,
-            woken: Vec::new(),
         }
     }
 
@@ -220,7 +211,7 @@ impl Members {
         while let Some(&(_, key)) = self.review_due.first().filter(|(due, _)| *due <= now) {
             let topic = Arc::clone(&self.members[key].topic);
             let mut again = None;
-            match topic.review(self.connection, now, self.handover_timeout) {
+            match topic.review(self.connection, now, self.tools.config.handover_timeout) {
                 Reviewed::Again(at) => again = Some(at.max(now + REVIEW)),
                 Reviewed::Moved(moved) => self.moved.push((topic, Some(moved))),
                 Reviewed::Mute => self.moved.push((topic, None)),
@@ -242,7 +233,7 @@ impl Members {
     pub(super) fn answered(&mut self, asked_at: Instant, now: Instant) {
         for (_, Member { stage, topic, .. }) in &self.members {
             if matches!(stage, Stage::Joined { .. }) {
-                let timeout = self.handover_timeout;
+                let timeout = self.tools.config.handover_timeout;
                 let moved = topic.answered(self.connection, asked_at, now, timeout);
                 note(&mut self.moved, topic, moved);
             }
@@ -266,7 +257,9 @@ impl Members {
             |(_, member): &(usize, &mut Member)| matches!(member.stage, Stage::Joined { .. });
         let count = texts.len() as u64;
         let mut carriers = self.members.iter_mut().filter(joined);
-        let Some((key, member)) = carriers.next() else { return self.metrics.unroutable(count) };
+        let Some((key, member)) = carriers.next() else {
+            return self.tools.metrics.unroutable(count);
+        };
         for (key, member) in carriers {
             take_all(key, member, texts.clone(), &mut self.touched);
         }
@@ -281,7 +274,7 @@ impl Members {
             To::All => return self.data_for_all(&payload, mark),
         };
         if !known.is_some_and(|key| self.hand_to(key, payload, mark)) {
-            self.metrics.unroutable(1);
+            self.tools.metrics.unroutable(1);
         }
     }
 
@@ -292,7 +285,7 @@ impl Members {
             anybody |= self.hand_to(key, payload.clone(), mark);
         }
         if !anybody {
-            self.metrics.unroutable(1);
+            self.tools.metrics.unroutable(1);
         }
     }
 
@@ -308,11 +301,12 @@ impl Members {
     /// Publishes what came. Everything that tells readers of something else comes after it.
     pub(super) fn publish(&mut self, now: Instant) {
         let mut touched = std::mem::take(&mut self.touched);
+        let mut woken = Vec::new();
         for key in touched.drain(..) {
             let member = &mut self.members[key];
             member.heard_at = now;
             let Some(parcel) = member.pending.take() else { continue };
-            let moved = member.topic.publish(self.connection, *parcel, now, &mut self.woken);
+            let moved = member.topic.publish(self.connection, *parcel, now, &mut woken);
             note(&mut self.moved, &member.topic, moved);
         }
         self.touched = touched;
@@ -399,7 +393,7 @@ impl Members {
         member.topic.failed(self.connection, Arc::clone(&error));
         let backoff = member
             .backoff
-            .get_or_insert_with(|| Box::new(Backoff::new(Arc::clone(&self.retry), seed)));
+            .get_or_insert_with(|| Box::new(Backoff::new(Arc::clone(&self.tools.retry), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
             let (topic, heard_at) = (&member.topic, member.heard_at);
             let moved = topic.break_off(self.connection, heard_at, reason.clone(), now);
@@ -414,7 +408,7 @@ impl Members {
         let attempt = backoff.attempt();
         let name = member.topic.name.clone();
         tracing::warn!(%name, "stream {name}: {error}; attempt {attempt} follows in {delay:.1?}");
-        self.events.push(|| Event::StreamRetrying {
+        self.tools.events.push(|| Event::StreamRetrying {
             name,
             attempt,
             delay,

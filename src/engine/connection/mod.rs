@@ -38,8 +38,6 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::defect::{Defect, seeded};
-use super::events::Log;
-use super::limiter::Limiter;
 use super::neighbours::{Neighbours, Present};
 use super::registry::Link;
 use crate::config::{Backoff, Config};
@@ -59,16 +57,13 @@ struct Connection {
     backoff: Backoff,
     classifier: Classifier,
     context: Context,
-    events: Arc<Log<Event>>,
     /// What the last failure asked the next dial to wait, whoever makes it.
     floor: Duration,
     /// Where the last socket led, or was to, for the log.
-    host: Option<String>,
-    limiter: Limiter,
+    host: Option<Box<str>>,
     /// Held while a socket is open, where other managers may have one to the same base.
     present: Option<Present>,
     status: Status,
-    transport: Arc<dyn DynTransport>,
     trust: Trust,
     /// Whether the last socket was of use for long enough.
     was_stable: bool,
@@ -145,7 +140,7 @@ impl Connection {
 
     async fn back_off(&mut self, delay: Duration, closing: Option<BoxSocket>) -> Step {
         let until = Instant::now() + delay;
-        let close_timeout = self.context.config.close_timeout;
+        let close_timeout = self.context.tools.config.close_timeout;
         let closing = async {
             if let Some(socket) = closing {
                 close(socket, close_timeout).await;
@@ -167,7 +162,8 @@ impl Connection {
         };
         let attempt = self.backoff.attempt();
         let dialled = {
-            let (transport, config) = (Arc::clone(&self.transport), &self.context.config);
+            let (transport, config) =
+                (Arc::clone(&self.context.tools.transport), &self.context.tools.config);
             let dialling = dial_once(transport, Arc::clone(config), &request);
             tokio::select! {
                 biased;
@@ -193,8 +189,8 @@ impl Connection {
     fn request(&self, names: &[StreamName], attempt: u32) -> Result<Request, DialError> {
         let (lane, token) = (&self.context.link.lane, self.trust.token());
         let dial = Dial { attempt, lane, names, response: None, token };
-        let request = self.context.protocol.request(&dial)?;
-        Ok(self.trust.authorize(request, &self.context.config)?)
+        let request = self.context.tools.protocol.request(&dial)?;
+        Ok(self.trust.authorize(request, &self.context.tools.config)?)
     }
 
     fn open(&mut self, opened: Opened, request: &Request, attempt: u32) -> State {
@@ -210,21 +206,21 @@ impl Connection {
             response: Some(&response),
             token: self.trust.token(),
         };
-        let session = self.context.protocol.session(&dial);
+        let session = self.context.tools.protocol.session(&dial);
         let Link { id, lane, .. } = &self.context.link;
         tracing::info!(connection = %id, ?lane, attempt, "connected");
-        self.events.push(|| Event::Connected {
+        self.context.tools.events.push(|| Event::Connected {
             connection: *id,
             lane: lane.clone(),
             attempt,
             handshake,
         });
-        self.context.metrics.connected(handshake);
-        if self.transport.is_network() {
-            let manager = Arc::as_ptr(&self.context.metrics) as usize;
+        self.context.tools.metrics.connected(handshake);
+        if self.context.tools.transport.is_network() {
+            let manager = Arc::as_ptr(&self.context.tools.metrics) as usize;
             self.present = Some(Neighbours::process_wide().enter(manager, request));
         }
-        self.host = Some(request.url().origin());
+        self.host = Some(request.url().origin().into());
         self.tell_open(true);
         self.announce(Status::Joining);
         let used = self.trust.in_use();
@@ -261,7 +257,7 @@ impl Connection {
             }
             Ended::Unwanted => {
                 if let Some(socket) = open.into_socket() {
-                    close(socket, self.context.config.close_timeout).await;
+                    close(socket, self.context.tools.config.close_timeout).await;
                 }
                 Break(CloseReason::Unused)
             }
@@ -271,8 +267,8 @@ impl Connection {
     fn lost(&self, reason: &DisconnectReason, uptime: Duration) {
         let Link { id, lane, .. } = &self.context.link;
         tracing::info!(connection = %id, ?lane, %reason, "disconnected");
-        self.context.metrics.lost(reason);
-        self.events.push(|| Event::Disconnected {
+        self.context.tools.metrics.lost(reason);
+        self.context.tools.events.push(|| Event::Disconnected {
             connection: *id,
             lane: lane.clone(),
             reason: reason.clone(),
@@ -288,7 +284,7 @@ impl Connection {
         failed: &str,
     ) -> ControlFlow<CloseReason, Duration> {
         let error = Arc::new(error);
-        self.host = host.map(str::to_owned).or(self.host.take());
+        self.host = host.map(Into::into).or(self.host.take());
         self.context.members.failed(&error);
         let judged = self.judge(&error, host);
         let succeeds = self.succeeds();
@@ -350,10 +346,11 @@ impl Connection {
     ) -> ControlFlow<CloseReason, Then> {
         let failure = Failure::new(error.reason(), error.response());
         let context = &mut self.context;
-        let overruled = context.overruled.take().or_else(|| context.protocol.classify(&failure));
+        let overruled =
+            context.overruled.take().or_else(|| context.tools.protocol.classify(&failure));
         let longest = self.backoff.max_delay();
         self.floor = Duration::ZERO;
-        match self.classifier.judge(&failure, overruled, longest, (context.wall)()) {
+        match self.classifier.judge(&failure, overruled, longest, (context.tools.wall)()) {
             Judgement::Fatal => Break(CloseReason::Fatal(Arc::clone(error))),
             Judgement::Unauthorized => match self.trust.refused() {
                 Some(then) => Continue(then),
@@ -362,7 +359,7 @@ impl Connection {
             Judgement::Retry { floor, whole_host } => {
                 self.floor = floor;
                 if let (true, Some(host)) = (whole_host, host) {
-                    self.limiter.pause(host, floor);
+                    self.context.tools.limiter.pause(host, floor);
                 }
                 Continue(Then::Later)
             }
@@ -371,8 +368,8 @@ impl Connection {
 
     fn announce_retry(&mut self, attempt: u32, delay: Duration, error: Arc<TransportError>) {
         let Link { id, lane, .. } = &self.context.link;
-        self.context.metrics.retrying();
-        self.events.push(|| Event::Retrying {
+        self.context.tools.metrics.retrying();
+        self.context.tools.events.push(|| Event::Retrying {
             connection: *id,
             lane: lane.clone(),
             attempt,

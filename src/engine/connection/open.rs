@@ -93,7 +93,7 @@ impl Open {
             opened_at: now,
             outbox: Outbox::default(),
             mask,
-            pulse: Pulse::new(now, (of.wall)(), Arc::clone(&of.sleeps)),
+            pulse: Pulse::new(now, (of.tools.wall)(), Arc::clone(&of.tools.sleeps)),
             ready: false,
             renewal: Renewal::new(used, &mut of.random),
             replacement: Replacement::new(of, now),
@@ -102,7 +102,7 @@ impl Open {
             socket,
             timer: Box::pin(time::sleep_until(now)),
             word: None,
-            _counted: OpenSocket(Arc::clone(&of.metrics)),
+            _counted: OpenSocket(Arc::clone(&of.tools.metrics)),
         }
     }
 
@@ -166,7 +166,7 @@ impl Open {
         self.join_wanted(of)?; // What was read may have made the session ready.
         of.members.publish(self.now);
         self.write(cx, of)?;
-        let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
+        let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
         }
@@ -191,7 +191,7 @@ impl Open {
         if !self.ready {
             return Ok(());
         }
-        let deadline = self.now + of.config.join_timeout;
+        let deadline = self.now + of.tools.config.join_timeout;
         loop {
             let names = of.members.start_joining(of.batch(), deadline, self.now);
             if names.is_empty() {
@@ -290,12 +290,13 @@ impl Open {
             attempt: self.attempt,
             mask: &self.mask,
             members: &mut of.members,
-            metrics: &of.metrics,
+            metrics: &of.tools.metrics,
             now: self.now,
             outbox: &mut self.outbox,
             said: &mut self.said,
         };
-        let mut cx = Cx::new(self.now, of.wall, &mut of.random, self.renewal.token(), &mut desk);
+        let mut cx =
+            Cx::new(self.now, of.tools.wall, &mut of.random, self.renewal.token(), &mut desk);
         speak(&mut *self.session, &mut cx);
         if self.said.ready && !self.ready {
             self.ready = true;
@@ -379,7 +380,7 @@ impl Open {
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
         let now = self.now;
         self.check_pulse(of)?;
-        if !self.ready && self.opened_at + of.config.join_timeout <= now {
+        if !self.ready && self.opened_at + of.tools.config.join_timeout <= now {
             return Err(silent(DisconnectReason::JoinTimeout));
         }
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
@@ -409,7 +410,7 @@ impl Open {
     }
 
     fn check_pulse(&mut self, of: &Context) -> Poised {
-        match self.pulse.check(self.now, of.wall, self.armed, &of.config.heartbeat) {
+        match self.pulse.check(self.now, of.tools.wall, self.armed, &of.tools.config.heartbeat) {
             Beat::Dead => return Err(dead(DisconnectReason::HeartbeatTimeout)),
             Beat::Nothing => return Ok(()),
             Beat::Ping => {}
@@ -428,8 +429,8 @@ impl Open {
     /// Arms the timer for the next deadline. It is not moved to a later one: most deadlines move on
     /// with each message, and a timer that fires early costs less than one that is moved each time.
     fn arm(&mut self, of: &Context, cx: &mut task::Context<'_>) {
-        let ready_due = (!self.ready).then(|| self.opened_at + of.config.join_timeout);
-        let write_due = self.outbox.stalled_since().map(|at| at + of.config.write_timeout);
+        let ready_due = (!self.ready).then(|| self.opened_at + of.tools.config.join_timeout);
+        let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
@@ -437,7 +438,7 @@ impl Open {
             (of.members.next_due(self.ready), self.word.as_ref().and_then(|word| word.due()));
         let own = [ready_due, write_due, tick_due];
         let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
-        let pulse_due = self.pulse.next_check(self.now, &of.config.heartbeat);
+        let pulse_due = self.pulse.next_check(self.now, &of.tools.config.heartbeat);
         let due = others.flatten().fold(pulse_due, Instant::min);
         if self.armed <= self.now || due < self.armed {
             self.armed = due;

@@ -48,25 +48,18 @@ impl Connection {
             backoff: Backoff::new(Arc::clone(&core.retry), seed),
             classifier: Classifier::default(),
             context: Context {
-                config: Arc::clone(&core.config),
                 core: Arc::downgrade(core),
                 link,
                 members,
-                metrics: Arc::clone(&core.metrics),
                 overruled: None,
-                protocol: Arc::clone(&core.protocol),
                 random: SmallRng::seed_from_u64(!seed),
-                sleeps: Arc::clone(&core.sleeps),
                 spawn,
-                wall: core.wall,
+                tools: core.tools(),
             },
-            events: Arc::clone(&core.events),
             floor: Duration::ZERO,
             host: None,
-            limiter: core.limiter.clone(),
             present: None,
             status: Status::Connecting { attempt: 1 },
-            transport: Arc::clone(&core.transport),
             trust: Trust::new(core.tokens.clone()),
             was_stable: false,
         }
@@ -89,7 +82,7 @@ pub(crate) struct End {
     /// What its lane has to wait at least, after an end by itself.
     pub(crate) floor: Duration,
     /// Where its sockets led.
-    pub(crate) host: Option<String>,
+    pub(crate) host: Option<Box<str>>,
     pub(crate) reason: CloseReason,
     pub(crate) was_stable: bool,
 }

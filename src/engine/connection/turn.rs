@@ -35,15 +35,21 @@ impl Connection {
             let host = request.url().origin();
             match held.take() {
                 // A pause that has come meanwhile holds for us too: the handshake has not begun.
-                Some(permit) if permit.host() == host && !self.limiter.is_paused(&host) => {
+                Some(permit)
+                    if permit.host() == host && !self.context.tools.limiter.is_paused(&host) =>
+                {
                     return Continue((request, permit));
                 }
                 Some(other) => other.withdraw(),
                 None => {}
             }
-            let max = self.context.config.limits.handshakes_per_host;
+            let max = self.context.tools.config.limits.handshakes_per_host;
             let asked = Instant::now();
-            let mut turn = self.limiter.queue(host, max, self.transport.is_network());
+            let mut turn = self.context.tools.limiter.queue(
+                host,
+                max,
+                self.context.tools.transport.is_network(),
+            );
             let permit = self.wait_for(&mut turn).await?;
             if asked.elapsed() < AGED {
                 return Continue((request, permit));
@@ -110,8 +116,8 @@ impl Connection {
     /// the next meets the same want: it is no attempt, and nobody dials for a while.
     pub(super) fn exhausted(&mut self, error: TransportError, request: &Request, permit: Permit) {
         permit.withdraw();
-        self.context.metrics.exhausted();
-        if self.limiter.exhausted(self.transport.is_network()) {
+        self.context.tools.metrics.exhausted();
+        if self.context.tools.limiter.exhausted(self.context.tools.transport.is_network()) {
             tracing::warn!(
                 connection = %self.context.link.id, lane = ?self.context.link.lane,
                 host = request.url().origin(), reason = error.reason().label(),

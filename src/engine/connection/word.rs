@@ -101,7 +101,7 @@ impl Word {
 }
 
 fn look(of: &Context) -> Duration {
-    let Config { handover_timeout, heartbeat, .. } = &*of.config;
+    let Config { handover_timeout, heartbeat, .. } = &*of.tools.config;
     LOOK.min(heartbeat.interval).min(*handover_timeout / 8).max(SHORTEST_LOOK)
 }
 
