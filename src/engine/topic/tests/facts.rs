@@ -42,13 +42,13 @@ fn what_came_and_what_was_not_read_in_time_is_counted() {
     let (topic, now) = (topic(4), Instant::now());
     let mut reader = topic.read();
     publish(&topic, 6, now);
-    let facts = topic.facts();
+    let facts = topic.look().facts;
     assert_eq!((facts.messages, facts.bytes, facts.last_message), (6, 12, Some(now)));
-    assert_eq!((facts.lag, facts.lagged), (6, 0), "nobody has noticed");
-    assert_eq!((lagged(&mut reader), topic.facts().lagged), (2, 2));
+    assert_eq!((topic.look().lag, facts.lagged), (6, 0), "nobody has noticed");
+    assert_eq!((lagged(&mut reader), topic.look().facts.lagged), (2, 2));
     publish(&topic, 3, now + SECOND);
-    assert_eq!((lagged(&mut reader), topic.facts().lagged), (3, 5));
-    let facts = topic.facts();
+    assert_eq!((lagged(&mut reader), topic.look().facts.lagged), (3, 5));
+    let facts = topic.look().facts;
     assert_eq!((facts.messages, facts.bytes, facts.last_message), (9, 18, Some(now + SECOND)));
 }
 
@@ -59,40 +59,40 @@ fn the_latest_losses_are_remembered_and_no_more_of_them() {
     for (n, since) in at.iter().enumerate() {
         loses(&topic, *since);
         let first = (n + 1).saturating_sub(MAX_LOSSES);
-        assert!(topic.facts().losses.iter().eq(&at[first..=n]));
+        assert!(topic.look().facts.losses.iter().eq(&at[first..=n]));
     }
 }
 
 #[test]
 fn a_stream_is_down_until_it_is_joined_and_from_its_first_loss_on() {
     let (topic, now) = (topic(4), Instant::now());
-    let facts = topic.facts();
-    assert_eq!(facts.down_since, Some(facts.opened_at));
+    let facts = topic.look().facts;
+    assert_eq!(topic.look().down_since, Some(facts.opened_at));
     topic.joined(FROM, now, 1);
-    assert_eq!(topic.facts().down_since, None);
+    assert_eq!(topic.look().down_since, None);
     loses(&topic, now + SECOND);
     loses(&topic, now + SECOND * 2);
-    assert_eq!(topic.facts().down_since, Some(now + SECOND));
+    assert_eq!(topic.look().down_since, Some(now + SECOND));
     topic.joined(FROM, now + SECOND * 3, 2);
-    assert_eq!(topic.facts().down_since, None);
+    assert_eq!(topic.look().down_since, None);
 }
 
 #[test]
 fn what_is_unread_is_as_old_as_the_oldest_message_that_a_reader_has_yet_to_take() {
     let (topic, now) = (topic(4), Instant::now());
     publish(&topic, 1, now);
-    assert_eq!(topic.facts().unread_since, None, "nobody reads");
+    assert_eq!(topic.look().unread_since, None, "nobody reads");
     let mut readers = [topic.read(), topic.read()];
-    assert_eq!(topic.facts().unread_since, None, "it was before them");
+    assert_eq!(topic.look().unread_since, None, "it was before them");
     publish(&topic, 1, now + SECOND);
     publish(&topic, 1, now + SECOND * 2);
     take(&mut readers[0]);
     take(&mut readers[0]);
-    assert_eq!(topic.facts().unread_since, Some(now + SECOND));
+    assert_eq!(topic.look().unread_since, Some(now + SECOND));
     take(&mut readers[1]);
-    assert_eq!(topic.facts().unread_since, Some(now + SECOND * 2));
+    assert_eq!(topic.look().unread_since, Some(now + SECOND * 2));
     take(&mut readers[1]);
-    assert_eq!(topic.facts().unread_since, None);
+    assert_eq!(topic.look().unread_since, None);
 }
 
 #[test]
