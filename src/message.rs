@@ -60,6 +60,23 @@ impl Message {
         }
     }
 
+    /// A part of the payload, in the same memory. What is no part of it is copied.
+    pub(crate) fn part(&self, part: &[u8]) -> Self {
+        let bytes = self.clone().into_bytes();
+        let start = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
+        let part = match start.checked_add(part.len()) {
+            Some(end) if end <= bytes.len() => bytes.slice(start..end),
+            _ => Bytes::copy_from_slice(part),
+        };
+        match self {
+            Self::Text(_) => match Text::try_from(part.clone()) {
+                Ok(text) => Self::Text(text),
+                Err(_) => Self::Binary(part),
+            },
+            Self::Binary(_) => Self::Binary(part),
+        }
+    }
+
     /// Length of the payload in bytes.
     #[inline]
     #[must_use]

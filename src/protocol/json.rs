@@ -6,13 +6,50 @@
 //! - Brackets are at most [`MAX_DEPTH`] deep in each other, as for `serde_json`.
 //! - Of a field that comes twice, each is shown; readers of one should take the first, so that what
 //!   is behind it can be left unread.
-#![allow(dead_code, reason = "its readers are adapters, which come next")]
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
 use std::ops::Range;
+
+use serde::de::IgnoredAny;
 
 /// How deep brackets may be in each other, with the outermost one.
 const MAX_DEPTH: u32 = 128;
+
+/// What was given is not JSON of the kind that is asked for.
+#[derive(Debug)]
+pub struct InvalidJson(Option<serde_json::Error>);
+
+impl fmt::Display for InvalidJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(e) => write!(f, "not JSON: {e}"),
+            None => f.write_str("JSON, but not an object: put it into braces"),
+        }
+    }
+}
+
+impl StdError for InvalidJson {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.as_ref().map(|e| e as _)
+    }
+}
+
+/// The text, if it is a JSON object as a whole.
+pub(crate) fn object(text: String) -> Result<String, InvalidJson> {
+    serde_json::from_str::<IgnoredAny>(&text).map_err(|e| InvalidJson(Some(e)))?;
+    match Raw::new(&text).kind() {
+        Some(Kind::Object) => Ok(text),
+        _ => Err(InvalidJson(None)),
+    }
+}
+
+/// A string of JSON.
+pub(crate) fn quote(text: &str) -> String {
+    // A string can always be written.
+    serde_json::to_string(text).unwrap_or_default()
+}
 
 /// The text is not what it was read as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -10,6 +10,7 @@
 mod direct;
 mod failure;
 pub(crate) mod json;
+mod phoenix;
 mod request;
 mod session;
 mod url;
@@ -25,6 +26,8 @@ use crate::name::{InvalidName, StreamName};
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable};
+pub use json::InvalidJson;
+pub use phoenix::{Changes, ChannelEvent, Phoenix, Supabase, SupabaseChannel};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;
 pub use session::{Cx, Mark, Rotation, Session, To, Transcript, Utterance};

@@ -5,6 +5,7 @@
 //! | hours of backoff in microseconds, with paused time | [`memory`]: a transport without sockets |
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
 //! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
+//! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
 //! ```
@@ -38,11 +39,13 @@
 //! # }
 //! ```
 
+mod channels;
 mod exchange;
 pub mod memory;
 mod mock;
 mod server;
 
+pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

@@ -4,6 +4,7 @@
 
 mod batches;
 mod callbacks;
+mod channels;
 mod compose;
 mod credentials;
 mod dedicated;
