@@ -1,10 +1,12 @@
-//! The whole client against servers that others wrote, and a suite that examines clients.
+//! The whole client against servers that others wrote, a suite that examines clients, and the mocks
+//! of protocols against the clients that others wrote.
 //!
 //! `scripts/real` and `scripts/autobahn` install what these tests need and run them. Without it each
 //! says that it is skipped, and the scripts count it as such. Nothing sleeps here: every wait is for
 //! an event, and what never comes fails its test.
 
 mod autobahn;
+mod channels;
 mod half_open;
 mod haproxy;
 mod nats;

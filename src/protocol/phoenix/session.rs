@@ -155,7 +155,7 @@ impl Channels {
                 (fields[0].and_then(Raw::string).unwrap_or_default(), fields[1])
             }
             Payload::Reply(status, _) => (status.into(), None),
-            Payload::Binary(_) => return,
+            Payload::Binary(_) | Payload::User(..) => return,
         };
         let Some(channel) = self.channels.get_mut(&*frame.topic) else { return };
         if status == "ok" {

@@ -231,6 +231,12 @@ fn a_name_of_changes_is_joined_when_they_flow() {
         r#"[null,null,"realtime:room","broadcast",{"type":"broadcast","event":"x","payload":[1]}]"#;
     assert_eq!(talk.hear(broadcast), [data("room#broadcast:x", "[1]")]);
     assert_eq!(talk.hear(&broadcast.replace("\"x\"", "\"y\"")), []);
+    let mut hear = |bytes: &'static [u8]| {
+        talk.session.receive(&Message::binary(bytes), &mut talk.said.cx(talk.now));
+        talk.said.take()
+    };
+    assert_eq!(hear(b"\x04\x0d\x01\x02\x01realtime:roomx{}[2]"), [data("room#broadcast:x", "[2]")]);
+    assert_eq!(hear(b"\x04\x0d\x01\x00\x00realtime:roomy\xff"), []);
     let state = r#"["1",null,"realtime:room","presence_state",{}]"#;
     assert_eq!(talk.hear(state), [data("room#presence", state)]);
 }

@@ -1,7 +1,7 @@
 //! What a name takes of its channel.
 
 use super::wire::{Frame, Payload};
-use crate::message::Message;
+use crate::message::{Message, Text};
 use crate::protocol::json::{Raw, pick, quote};
 
 /// What a name takes of its channel.
@@ -35,6 +35,11 @@ impl Want {
                 matches!(&*frame.event, "presence_state" | "presence_diff").then(|| message.clone())
             }
             Self::Broadcast(wanted) => {
+                if let Payload::User(event, bytes, is_json) = frame.payload {
+                    let part = (event == &**wanted).then(|| message.part(bytes))?;
+                    let text = is_json.then(|| Text::try_from(part.clone().into_bytes()).ok());
+                    return Some(text.flatten().map_or(part, Message::Text));
+                }
                 let payload = object(frame, "broadcast")?;
                 let [event, inner] = pick(payload.as_str(), ["event", "payload"]).ok()?;
                 let inner = inner?.as_str().as_bytes();
@@ -74,7 +79,9 @@ impl Want {
 
 fn payload(frame: &Frame<'_>, message: &Message) -> Message {
     match frame.payload {
-        Payload::Binary(bytes) | Payload::Reply(_, bytes) => message.part(bytes),
+        Payload::Binary(bytes) | Payload::Reply(_, bytes) | Payload::User(_, bytes, _) => {
+            message.part(bytes)
+        }
         Payload::Json(payload) => message.part(payload.as_str().as_bytes()),
     }
 }

@@ -37,6 +37,8 @@ pub(super) enum Payload<'a> {
     Json(Raw<'a>),
     /// A reply in a binary frame: its status is beside the payload.
     Reply(&'a str, &'a [u8]),
+    /// Supabase: what a client broadcasts, by its event, and whether it is JSON.
+    User(&'a str, &'a [u8], bool),
 }
 
 /// A reference. We count them from 1.
@@ -139,19 +141,17 @@ fn frame(
 
 fn read_binary(bytes: &[u8]) -> Result<Frame<'_>, Malformed> {
     let (kind, rest) = bytes.split_first().ok_or(Malformed)?;
+    if *kind == 4 {
+        return read_user(rest);
+    }
     let count = match kind {
         0 => 3, // join_ref, topic, event
         1 => 4, // join_ref, ref, topic, status
         2 => 2, // topic, event
         _ => return Err(Malformed),
     };
-    let (lens, mut rest) = rest.split_at_checked(count).ok_or(Malformed)?;
-    let mut fields = [""; 4];
-    for (field, len) in fields.iter_mut().zip(lens) {
-        let (bytes, after) = rest.split_at_checked((*len).into()).ok_or(Malformed)?;
-        *field = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
-        rest = after;
-    }
+    let (lens, rest) = rest.split_at_checked(count).ok_or(Malformed)?;
+    let (fields, rest) = read_fields(lens, rest)?;
     let (join_ref, reference, topic, event, payload) = match (kind, fields) {
         (0, [join_ref, topic, event, _]) => (join_ref, "", topic, event, Payload::Binary(rest)),
         (1, [join_ref, reference, topic, status]) => {
@@ -165,6 +165,32 @@ fn read_binary(bytes: &[u8]) -> Result<Frame<'_>, Malformed> {
         join_ref: reference_of(join_ref),
         payload,
         reference: reference_of(reference),
+        topic: topic.into(),
+    })
+}
+
+/// Up to four fields of these lengths, and what is behind them.
+fn read_fields<'a>(lens: &[u8], mut rest: &'a [u8]) -> Result<([&'a str; 4], &'a [u8]), Malformed> {
+    let mut fields = [""; 4];
+    for (field, len) in fields.iter_mut().zip(lens) {
+        let (bytes, after) = rest.split_at_checked((*len).into()).ok_or(Malformed)?;
+        *field = std::str::from_utf8(bytes).map_err(|_| Malformed)?;
+        rest = after;
+    }
+    Ok((fields, rest))
+}
+
+/// A broadcast of a client (`realtime-js`, `lib/serializer`): lengths of topic, event and metadata,
+/// the encoding, and what they are of.
+fn read_user(rest: &[u8]) -> Result<Frame<'_>, Malformed> {
+    let (&[topic, event, metadata, encoding], rest) =
+        rest.split_first_chunk::<4>().ok_or(Malformed)?;
+    let ([topic, event, ..], rest) = read_fields(&[topic, event, metadata], rest)?;
+    Ok(Frame {
+        event: "broadcast".into(),
+        join_ref: None,
+        payload: Payload::User(event, rest, encoding == 1),
+        reference: None,
         topic: topic.into(),
     })
 }

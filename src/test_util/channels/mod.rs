@@ -276,8 +276,22 @@ impl Frame {
         })
     }
 
-    /// A binary push; its payload is shown as an array of numbers.
+    /// A binary push; its payload is shown as an array of numbers. `realtime-js` broadcasts in a form
+    /// of its own, with metadata and an encoding.
     fn read_binary(bytes: &[u8]) -> Option<Self> {
+        if let [3, join_ref, reference, topic, event, metadata, 1, rest @ ..] = bytes {
+            let mut rest = rest;
+            let mut field = |len: &u8| {
+                let (field, after) = rest.split_at_checked((*len).into())?;
+                rest = after;
+                String::from_utf8(field.to_vec()).ok()
+            };
+            let (join_ref, reference) = (field(join_ref), field(reference));
+            let (topic, event, _) = (field(topic)?, field(event)?, field(metadata)?);
+            let inner: Value = serde_json::from_slice(rest).ok()?;
+            let payload = json!({"type": "broadcast", "event": event, "payload": inner});
+            return Some(Self { event: "broadcast".into(), join_ref, payload, reference, topic });
+        }
         let (&[kind, ref lens @ ..], mut rest) = bytes.split_at_checked(5)? else { return None };
         let mut fields = Vec::new();
         for len in lens {
