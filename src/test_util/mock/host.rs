@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::out::Say;
-use super::{Answers, Fault, Handshake, Out, Service, SocketId};
+use super::dial::{Handshake, SocketId};
+use super::out::{Answers, Fault, Out, Say};
+use super::service::Service;
 use crate::test_util::server::Watched;
 use crate::transport::Frame;
 

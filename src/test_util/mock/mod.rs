@@ -34,107 +34,27 @@
 //! ```
 
 mod budget;
+mod dial;
 mod host;
 mod out;
 mod serve;
+mod service;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-
-use http::HeaderMap;
-use tokio::time::Instant;
 
 use self::host::Host;
 use super::memory::{self, MemoryTransport};
 use super::server::{Answer, Lifetime, MockServer};
 use crate::message::{Message, Text};
-use crate::transport::Frame;
 
 pub use budget::Budget;
+pub use dial::{Handshake, SocketId};
 pub use out::{Answers, Fault, Out};
-
-/// The server's side of a protocol, for all of a server's sockets.
-pub trait Service: Send + 'static {
-    /// How a dial is answered on a port. [`Answer::Accept`] by default; a protocol with a subprotocol
-    /// adds its header.
-    fn answer(&self) -> Answer {
-        Answer::Accept
-    }
-
-    /// A socket has opened.
-    fn open(&mut self, socket: SocketId, dial: &Handshake, out: &mut Out) {
-        let _ = (socket, dial, out);
-    }
-
-    /// A client said `message`.
-    fn receive(&mut self, socket: SocketId, message: &Message, out: &mut Out);
-
-    /// A client sent a ping or a pong. Pings are answered without this.
-    fn control(&mut self, socket: SocketId, frame: &Frame, out: &mut Out) {
-        let _ = (socket, frame, out);
-    }
-
-    /// A socket has ended, whoever ended it.
-    fn gone(&mut self, socket: SocketId) {
-        let _ = socket;
-    }
-
-    /// When [`tick`](Self::tick) is to be called. Asked after every other call.
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    /// The [`deadline`](Self::deadline) has come.
-    fn tick(&mut self, out: &mut Out) {
-        let _ = out;
-    }
-}
-
-/// One socket of a [`Mock`]: numbered from 1, in order of opening.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SocketId(pub(super) u64);
-
-impl fmt::Display for SocketId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// What a client dialled.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Handshake {
-    /// The headers of the request. In memory without those of the handshake itself, but for the
-    /// subprotocols asked for.
-    pub headers: HeaderMap,
-    /// The path, percent-decoded on a port and as it was dialled in memory.
-    pub path: String,
-    /// The query, as it was dialled.
-    pub query: Option<String>,
-}
-
-impl Handshake {
-    /// The value of a parameter of the query, percent-decoded.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<String> {
-        let pairs = self.query.as_deref()?.split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.into_iter().find(|(key, _)| *key == name)?.1;
-        let value = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
-        Some(value.into_owned())
-    }
-
-    /// Whether a subprotocol was asked for.
-    #[must_use]
-    pub fn asks_for(&self, subprotocol: &str) -> bool {
-        let headers = self.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
-        let values = headers.iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|asked| asked.trim() == subprotocol)
-    }
-}
+pub use service::Service;
 
 /// A [`Service`] that runs. All of it ends when this is dropped.
 pub struct Mock<S> {
@@ -254,14 +174,5 @@ impl<S: Service> Mock<S> {
 impl<S: fmt::Debug> fmt::Debug for Mock<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mock").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-/// How long `answers` holds an answer back; `None` for ever.
-fn hold(answers: Answers) -> Option<Duration> {
-    match answers {
-        Answers::AtOnce => Some(Duration::ZERO),
-        Answers::After(delay) => Some(delay),
-        Answers::Never => None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{SocketId, hold};
+use super::dial::SocketId;
 use crate::message::{Message, Text};
 
 /// How answers come: acknowledgements, and whatever else a client waits for.
@@ -100,5 +100,14 @@ impl Out {
 
     fn say(&mut self, socket: SocketId, say: Say) {
         self.said.push((self.now, socket, say));
+    }
+}
+
+/// How long `answers` holds an answer back; `None` for ever.
+fn hold(answers: Answers) -> Option<Duration> {
+    match answers {
+        Answers::AtOnce => Some(Duration::ZERO),
+        Answers::After(delay) => Some(delay),
+        Answers::Never => None,
     }
 }

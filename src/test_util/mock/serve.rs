@@ -8,9 +8,10 @@ use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::dial::{Handshake, SocketId};
 use super::host::Host;
 use super::out::Say;
-use super::{Handshake, Service, SocketId};
+use super::service::Service;
 use crate::protocol::{Request, Response};
 use crate::test_util::memory::{self, MemoryServer};
 use crate::test_util::server::{self, Tasks};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::protocol::Request;
 use crate::test_util::memory::MemorySocket;
-use crate::transport::{Frames, Socket, Transport as _, Tungstenite};
+use crate::transport::{Frame, Frames, Socket, Transport as _, Tungstenite};
 
 /// Answers `ask`, notes everything else as a fault but `close`, and says `tick` each second.
 #[derive(Debug, Default)]
