@@ -5,6 +5,7 @@
 //! | who builds a manager | [`BuildError`] | at once |
 //! | who calls `subscribe` | [`SubscribeError`] | at once, nothing was opened |
 //! | who sends a message | [`SendError`] | it was not sent, or nobody knows |
+//! | who asks a server something | [`RequestError`] | no reply came |
 //! | who reads a subscription | [`StreamError`] | in its place between messages |
 //! | who waits for a subscription to be ready | [`CloseReason`] | at the end of its stream |
 //! | who asks a resync what is wrong | [`SnapshotError`] | a snapshot could not be had |
@@ -18,6 +19,7 @@
 //! The errors of one type live with that type: [`InvalidName`], [`DecodeError`], [`ConfigError`],
 //! [`InvalidLabel`], [`UrlError`].
 
+mod request;
 mod send;
 mod snapshot;
 
@@ -34,6 +36,7 @@ use crate::name::InvalidName;
 use crate::protocol::{DialError, DisconnectReason, UrlError, labels};
 use crate::transport::TransportError;
 
+pub use request::RequestError;
 pub use send::SendError;
 pub use snapshot::SnapshotError;
 

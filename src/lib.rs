@@ -84,13 +84,14 @@ pub use decode::{DecodeError, FromMessage, Shared, Stamped};
 pub use doctor::doctor;
 pub use engine::limiter::Limiter;
 pub use error::{
-    BuildError, CloseReason, Gap, SendError, SnapshotError, StreamError, SubscribeError,
+    BuildError, CloseReason, Gap, RequestError, SendError, SnapshotError, StreamError,
+    SubscribeError,
 };
 pub use ext::{DedupWindow, WsStreamExt, WsTryStreamExt};
 #[cfg(feature = "prometheus")]
 #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
 pub use manager::prometheus;
-pub use manager::{HealthChanges, MetricsEvery, WsManager, WsManagerBuilder};
+pub use manager::{HealthChanges, MetricsEvery, Replies, Reply, WsManager, WsManagerBuilder};
 pub use message::{Message, MessageRef, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{

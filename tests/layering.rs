@@ -24,6 +24,7 @@ const LEVELS: &[&[&str]] = &[
 const ENGINE: &[&[&str]] = &[
     &["defect"],
     &["small", "sync"],
+    &["request"],
     &["outgoing"],
     &["dedicated", "events", "flight", "limiter", "neighbours", "penalty", "topic"],
     &["registry", "tokens", "tools"],

@@ -86,6 +86,9 @@ pub struct Config {
     /// Whether a reader that joins a stream which already had a message is given the last one
     /// first, at once and marked as [`replayed`](crate::Stamped::replayed). Default false.
     pub replay_latest: bool,
+    /// How long a reply to a [request](crate::WsManager::request) may take, and each further part of
+    /// it, from the moment the request was written. Default 30 s.
+    pub reply_timeout: Duration,
     /// How lost connections are retried. Default: ten times, in about 90 s.
     pub retry: RetryPolicy,
     /// Messages that may wait to be [sent](crate::WsManager::send) per stream. Default 256; at least
@@ -126,6 +129,7 @@ impl Default for Config {
             plain_text_credentials: false,
             quiet_after: Duration::from_secs(120),
             replay_latest: false,
+            reply_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             send_queue: 256,
             send_ttl: Duration::from_secs(5),
@@ -180,6 +184,7 @@ impl Config {
         plain_text_credentials: bool,
         quiet_after: Duration,
         replay_latest: bool,
+        reply_timeout: Duration,
         retry: RetryPolicy,
         send_queue: usize,
         send_ttl: Duration,
@@ -214,6 +219,7 @@ impl Config {
         positive("heartbeat.interval", self.heartbeat.interval)?;
         positive("heartbeat.timeout", self.heartbeat.timeout)?;
         positive("join_timeout", self.join_timeout)?;
+        positive("reply_timeout", self.reply_timeout)?;
         positive("sweep_interval", self.sweep_interval)?;
         positive("token_timeout", self.token_timeout)?;
         positive("write_timeout", self.write_timeout)?;
@@ -226,6 +232,7 @@ impl Config {
             &mut self.join_timeout,
             &mut self.linger,
             &mut self.quiet_after,
+            &mut self.reply_timeout,
             &mut self.retry.base_delay,
             &mut self.retry.max_delay,
             &mut self.retry.min_delay,

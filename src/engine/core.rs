@@ -13,7 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle as Runtime;
@@ -33,7 +34,7 @@ use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::health::Ended;
 use crate::observe::{ConnectionId, Event, Metrics, Overall, StreamInfo};
-use crate::protocol::{Lane, Protocol};
+use crate::protocol::{Lane, Protocol, RequestId};
 use crate::transport::DynTransport;
 
 /// Topics looked at under one hold of the lock, by what has to look at all of them.
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     hold: Option<Hold>,
     pub(crate) overall: Arc<Watch<Overall>>,
     registry: Mutex<Registry>,
+    /// Number of the latest request.
+    requests: AtomicU64,
     /// Tasks that run.
     running: Arc<Watch<usize>>,
     pub(crate) runtime: Option<Runtime>,
@@ -109,6 +112,7 @@ impl Core {
             hold,
             overall: Arc::new(Watch::new(Overall::default())),
             registry: Mutex::new(Registry::new(config)),
+            requests: AtomicU64::new(0),
             running: Arc::new(Watch::new(0)),
             runtime,
             runs_on: Mutex::default(),
@@ -341,6 +345,11 @@ impl Core {
 
     pub(crate) fn is_shut_down(&self) -> bool {
         self.registry.lock().is_shut_down()
+    }
+
+    /// The number of a new request.
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId(1 + self.requests.fetch_add(1, Relaxed))
     }
 
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {

@@ -15,6 +15,7 @@ pub(crate) mod neighbours;
 pub(crate) mod outgoing;
 mod penalty;
 pub(crate) mod registry;
+pub(crate) mod request;
 pub(crate) mod seat;
 mod small;
 mod sweeper;

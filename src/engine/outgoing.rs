@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use super::defect::{Defect, seeded};
+use super::request::Answer;
 use super::sync::{Mutex, Promise, register};
 use crate::error::SendError;
 use crate::message::Message;
@@ -56,6 +57,8 @@ struct Queue {
 
 #[derive(Debug)]
 struct Letter {
+    /// Where the reply goes, if it is a request.
+    answer: Option<Arc<Answer>>,
     message: Message,
     outcome: Arc<Promise<Outcome>>,
 }
@@ -68,6 +71,28 @@ impl Outgoing {
 
     /// Has `message` sent as soon as the stream has a source that can write it.
     pub(crate) fn send(self: &Arc<Self>, message: Message) -> Result<Waiting, SendError> {
+        self.post(message, None)
+    }
+
+    /// The same for a request, whose reply goes to `answer`.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        message: Message,
+        answer: Arc<Answer>,
+    ) -> Result<Waiting, SendError> {
+        self.post(message, Some(answer))
+    }
+
+    /// Whether the stream is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
+    fn post(
+        self: &Arc<Self>,
+        message: Message,
+        answer: Option<Arc<Answer>>,
+    ) -> Result<Waiting, SendError> {
         let outcome = Arc::new(Promise::default());
         let (number, waker) = {
             let mut queue = self.queue.lock();
@@ -78,9 +103,8 @@ impl Outgoing {
                 return Err(SendError::Full);
             }
             let number = NEXT.fetch_add(1, Relaxed);
-            let waker =
-                queue.insert(number, Letter { message, outcome: Arc::clone(&outcome) }, self);
-            (number, waker)
+            let letter = Letter { answer, message, outcome: Arc::clone(&outcome) };
+            (number, queue.insert(number, letter, self))
         };
         waker.into_iter().for_each(Waker::wake);
         Ok(Waiting { done: false, number, outcome, outgoing: Arc::clone(self) })
@@ -158,8 +182,9 @@ impl Outgoing {
         if !queue.is_served_by(post) {
             return None;
         }
-        let Letter { message, outcome } = queue.waiting.remove(&number)?;
+        let Letter { answer, message, outcome } = queue.waiting.remove(&number)?;
         Some(Taken {
+            answer,
             message: Some(message),
             number,
             outcome: Some(outcome),
@@ -275,6 +300,7 @@ impl Post {
 /// A message in the hands of the connection that writes it.
 #[derive(Debug)]
 pub(crate) struct Taken {
+    answer: Option<Arc<Answer>>,
     /// Until the first byte of it may be written.
     message: Option<Message>,
     number: u64,
@@ -291,6 +317,16 @@ impl Taken {
     /// The message, until it is started.
     pub(crate) fn message(&self) -> Option<&Message> {
         self.message.as_ref()
+    }
+
+    /// Where the reply goes, if it is a request.
+    pub(crate) fn answer(&self) -> Option<&Arc<Answer>> {
+        self.answer.as_ref()
+    }
+
+    /// The stream's messages that it is one of.
+    pub(crate) fn outgoing(&self) -> &Arc<Outgoing> {
+        &self.outgoing
     }
 
     /// From here on, bytes of it may have been written.
@@ -313,7 +349,8 @@ impl Drop for Taken {
     fn drop(&mut self) {
         match (self.outcome.take(), self.message.take()) {
             (Some(outcome), Some(message)) => {
-                self.outgoing.put_back(self.number, Letter { message, outcome });
+                let answer = self.answer.take();
+                self.outgoing.put_back(self.number, Letter { answer, message, outcome });
             }
             (Some(outcome), None) => outcome.keep(Err(SendError::Unknown)),
             (None, _) => {}

@@ -4,6 +4,7 @@ mod builder;
 mod health;
 mod health_changes;
 mod metrics;
+mod request;
 mod send;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use health_changes::HealthChanges;
 pub use metrics::MetricsEvery;
 #[cfg(feature = "prometheus")]
 pub use metrics::prometheus;
+pub use request::{Replies, Reply};
 
 /// Hands out [`Subscription`]s, sharing one socket per stream name.
 ///

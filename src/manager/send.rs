@@ -94,7 +94,7 @@ async fn send(core: &Arc<Core>, name: &str, message: Message) -> Result<(), Send
 }
 
 /// The moment at which a message has waited long enough.
-enum Expiry {
+pub(super) enum Expiry {
     /// On the runtime of whoever waits.
     Here(Pin<Box<Sleep>>),
     /// Its moment has come.
@@ -105,7 +105,7 @@ enum Expiry {
 }
 
 impl Expiry {
-    fn at(deadline: Instant, core: &Core) -> Self {
+    pub(super) fn at(deadline: Instant, core: &Core) -> Self {
         if Runtime::try_current().is_ok() {
             return Self::Here(Box::pin(time::sleep_until(deadline)));
         }
@@ -117,7 +117,7 @@ impl Expiry {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Here(sleep) => ready!(sleep.as_mut().poll(cx)),
             Self::There(task) => drop(ready!(Pin::new(task).poll(cx))),

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use super::{DisconnectReason, Verdict};
+use super::{DisconnectReason, RequestId, Unsupported, Verdict};
 use crate::config::Secret;
 use crate::message::Message;
 use crate::name::StreamName;
@@ -51,6 +51,32 @@ pub trait Session: Send {
     fn send(&mut self, name: &StreamName, message: Message, cx: &mut Cx<'_>) {
         let _ = name;
         cx.push(message);
+    }
+
+    /// The program [asks](crate::WsManager::request) the server `body`, on a name that is joined.
+    ///
+    /// Push it here and now, in the protocol's form, with an id from which [`receive`](Self::receive)
+    /// can tell `id` again; then say [`Cx::reply`] or [`Cx::reply_failed`] as the server answers. A
+    /// request for which nothing is pushed counts as not supported. As with [`send`](Self::send), it
+    /// may be asked again while nothing of it was written; [`cancel`](Self::cancel) comes in between.
+    ///
+    /// # Errors
+    ///
+    /// When the protocol has no form for it, which is the default.
+    fn request(
+        &mut self,
+        id: RequestId,
+        body: Message,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Unsupported> {
+        let _ = (id, body, cx);
+        Err(Unsupported)
+    }
+
+    /// Nobody waits for the reply to `id` any more. Where the server can be told to stop, tell it; in
+    /// any case forget `id`. Does nothing by default: a reply to it is ignored.
+    fn cancel(&mut self, id: RequestId, cx: &mut Cx<'_>) {
+        let _ = (id, cx);
     }
 
     /// When [`tick`](Self::tick) is to be called. Asked after every other call. One that has passed
@@ -148,6 +174,8 @@ pub(crate) trait Outlet {
     fn reconnect(&mut self, within: Duration);
     fn reconnected(&mut self, to: To<'_>, down_for: Duration, reason: DisconnectReason);
     fn rejected(&mut self, name: &str, why: &str);
+    fn reply(&mut self, id: RequestId, part: Option<Message>, last: bool);
+    fn reply_failed(&mut self, id: RequestId, words: Message);
     fn unroutable(&mut self, message: &Message);
 }
 
@@ -259,6 +287,19 @@ impl<'a> Cx<'a> {
         self.out.reconnect(within);
     }
 
+    /// `part` belongs to the reply to request `id`, which is complete if it is the `last`. A reply of
+    /// no parts, or whose end comes by itself, is `None` and `true`. One that nobody waits for is
+    /// ignored.
+    pub fn reply(&mut self, id: RequestId, part: impl Into<Option<Message>>, last: bool) {
+        self.out.reply(id, part.into(), last);
+    }
+
+    /// The server answers request `id` with a failure, in its own `words`: after parts, or as all there
+    /// is. Nothing follows.
+    pub fn reply_failed(&mut self, id: RequestId, words: impl Into<Message>) {
+        self.out.reply_failed(id, words.into());
+    }
+
     /// `message` is for nobody known: it is counted.
     pub fn unroutable(&mut self, message: &Message) {
         self.out.unroutable(message);
@@ -302,6 +343,10 @@ pub enum Utterance {
     Reconnected(Option<String>, Duration, DisconnectReason),
     /// See [`Cx::rejected`].
     Rejected(String, String),
+    /// See [`Cx::reply`].
+    Reply(RequestId, Option<Message>, bool),
+    /// See [`Cx::reply_failed`].
+    ReplyFailed(RequestId, Message),
     /// See [`Cx::unroutable`].
     Unroutable(Message),
 }
@@ -415,6 +460,14 @@ impl Outlet for Said {
 
     fn rejected(&mut self, name: &str, why: &str) {
         self.0.push(Utterance::Rejected(name.to_owned(), why.to_owned()));
+    }
+
+    fn reply(&mut self, id: RequestId, part: Option<Message>, last: bool) {
+        self.0.push(Utterance::Reply(id, part, last));
+    }
+
+    fn reply_failed(&mut self, id: RequestId, words: Message) {
+        self.0.push(Utterance::ReplyFailed(id, words));
     }
 
     fn unroutable(&mut self, message: &Message) {

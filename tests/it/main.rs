@@ -27,6 +27,7 @@ mod readers;
 mod reconnect;
 #[cfg(feature = "record")]
 mod record;
+mod requests;
 mod resync;
 mod sending;
 mod status;

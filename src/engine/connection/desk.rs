@@ -3,6 +3,7 @@
 //! Data is collected and published once per read; whatever else concerns a reader is preceded by
 //! the data before it, so that order is kept by construction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,13 +11,16 @@ use tokio::time::Instant;
 use super::mask::Mask;
 use super::members::{GivenUp, Members};
 use super::outbox::Outbox;
+use crate::engine::outgoing::Outgoing;
+use crate::engine::request::Owed;
 use crate::error::{CloseReason, Gap};
 use crate::message::Message;
 use crate::observe::Metrics;
-use crate::protocol::{DisconnectReason, Mark, Outlet, To, Verdict};
+use crate::protocol::{DisconnectReason, Mark, Outlet, RequestId, To, Verdict};
 use crate::transport::Frame;
 
 pub(super) struct Desk<'a> {
+    pub(super) owed: &'a mut Owed<Arc<Outgoing>>,
     pub(super) attempt: u32,
     pub(super) mask: &'a Mask,
     pub(super) members: &'a mut Members,
@@ -35,6 +39,8 @@ pub(super) struct Said {
     /// Streams that are over, to be closed for their readers.
     pub(super) over: Vec<GivenUp>,
     pub(super) ready: bool,
+    /// Requests whose replies grew too long.
+    pub(super) overrun: Vec<RequestId>,
     /// How long the server goes on with this socket.
     pub(super) reconnect_within: Option<Duration>,
 }
@@ -87,6 +93,20 @@ impl Outlet for Desk<'_> {
                 .over
                 .push((topic, CloseReason::Rejected { reason: self.mask.apply(why).into() }));
         }
+    }
+
+    fn reply(&mut self, id: RequestId, part: Option<Message>, last: bool) {
+        if self.owed.reply(id, part, last) {
+            self.said.overrun.push(id);
+        }
+    }
+
+    fn reply_failed(&mut self, id: RequestId, words: Message) {
+        let words = match words.as_text() {
+            Some(text) => self.mask.apply(text).into(),
+            None => words,
+        };
+        self.owed.failed(id, words);
     }
 
     fn unroutable(&mut self, _: &Message) {

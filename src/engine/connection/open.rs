@@ -23,7 +23,9 @@ use super::renewal::Renewal;
 use super::vigil::Doubt;
 use super::word::Word;
 use crate::engine::defect::{Defect, seeded};
+use crate::engine::outgoing::Outgoing;
 use crate::engine::registry::Link;
+use crate::engine::request::Owed;
 use crate::engine::tokens::{Issued, Tokens};
 use crate::message::{Message, Pack, message_of};
 use crate::name::StreamName;
@@ -34,11 +36,15 @@ use crate::transport::{BoxSocket, Frame, Frames, Part, TransportError};
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
     armed: Instant,
+    /// Requests that this socket was handed and that have no reply yet.
+    pub(super) owed: Owed<Arc<Outgoing>>,
     attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
     /// Names that the URL joins, until the session is ready.
     joins: Vec<StreamName>,
+    /// How long replies are waited for, once the socket carries nothing any more.
+    leaves_at: Option<Instant>,
     /// The time, as of this turn or of what was read in it.
     pub(super) now: Instant,
     opened_at: Instant,
@@ -86,9 +92,11 @@ impl Open {
         let mask = Mask::of(request, used.as_ref().map(|(_, issued)| issued.secret()));
         Self {
             armed: now,
+            owed: Owed::default(),
             attempt,
             greeted: false,
             joins: request.joins().to_vec(),
+            leaves_at: None,
             now,
             opened_at: now,
             outbox: Outbox::default(),
@@ -152,6 +160,7 @@ impl Open {
             self.speak(of, |session, cx| session.open(cx))?;
         }
         if of.link.signal.poll_take(cx).is_ready() {
+            self.cancel_forsaken(of)?;
             self.reconcile(of)?;
             self.renewal.look();
             cx.waker().wake_by_ref(); // The next news are for the next turn.
@@ -170,13 +179,43 @@ impl Open {
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
         }
+        if self.leaves_at.is_some_and(|at| self.owed.is_empty() || at <= self.now) {
+            return Err(Ended::Unwanted);
+        }
         self.arm(of, cx);
+        Ok(())
+    }
+
+    /// Tells the session of the requests that nobody waits for any more.
+    fn cancel_forsaken(&mut self, of: &mut Context) -> Poised {
+        for id in self.owed.take_forsaken() {
+            self.speak(of, |session, cx| session.cancel(id, cx))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the session of the requests whose replies grew too long.
+    fn cancel_overrun(&mut self, of: &mut Context) -> Poised {
+        while let Some(id) = self.said.overrun.pop() {
+            self.speak(of, |session, cx| session.cancel(id, cx))?;
+        }
+        Ok(())
+    }
+
+    /// The socket carries nothing any more. It stays for the replies to what was asked on streams that
+    /// have gone over to another.
+    fn depart(&mut self, of: &Context) -> Poised {
+        self.owed.give_up(|outgoing| outgoing.is_closed());
+        if self.owed.is_empty() {
+            return Err(Ended::Unwanted);
+        }
+        self.leaves_at.get_or_insert(self.now + of.tools.config.reply_timeout);
         Ok(())
     }
 
     /// Compares what is carried with what is wanted, and tells the server to stop the rest.
     fn reconcile(&mut self, of: &mut Context) -> Poised {
-        let Some(changes) = of.changes() else { return Err(Ended::Unwanted) };
+        let Some(changes) = of.changes() else { return self.depart(of) };
         let left = of.members.apply(changes.names, &Status::Joining);
         if changes.rotate {
             self.replace(of);
@@ -287,6 +326,7 @@ impl Open {
         speak: impl FnOnce(&mut dyn Session, &mut Cx<'_>),
     ) -> Poised {
         let mut desk = Desk {
+            owed: &mut self.owed,
             attempt: self.attempt,
             mask: &self.mask,
             members: &mut of.members,
@@ -307,6 +347,9 @@ impl Open {
         }
         if let Some(within) = self.said.reconnect_within.take() {
             self.replacement.hurry(within, of, self.now);
+        }
+        if !self.said.overrun.is_empty() {
+            self.cancel_overrun(of)?;
         }
         match self.said.failed.take() {
             Some(failed) => Err(self.given_up(*failed, of)),
@@ -436,7 +479,7 @@ impl Open {
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
         let (members_due, word_due) =
             (of.members.next_due(self.ready), self.word.as_ref().and_then(|word| word.due()));
-        let own = [ready_due, write_due, tick_due];
+        let own = [ready_due, write_due, tick_due, self.leaves_at];
         let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
         let pulse_due = self.pulse.next_check(self.now, &of.tools.config.heartbeat);
         let due = others.flatten().fold(pulse_due, Instant::min);

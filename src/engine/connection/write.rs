@@ -3,12 +3,14 @@
 //! A message of the program's own is taken from its stream at the last moment: when nothing stalls,
 //! and in the same breath in which it is handed to the socket. Until then it can be withdrawn.
 
+use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::context::Context;
 use super::open::{Ended, Open, Poised, give_way, lost};
 use super::outbox::{BURST, len};
 use crate::engine::outgoing::Taken;
+use crate::engine::request::Answer;
 use crate::error::SendError;
 
 /// More than what a frame adds to its payload (RFC 6455 §5.2).
@@ -58,20 +60,42 @@ impl Open {
             letter.settle(Err(SendError::TooLarge { max }));
             return Ok(true);
         }
+        if letter.answer().is_some() && self.owed.is_full() {
+            letter.settle(Err(SendError::Full));
+            return Ok(true);
+        }
         let aside = self.outbox.set_aside();
-        let spoken = self.speak(of, |session, cx| session.send(letter.name(), message, cx));
+        let mut supported = Ok(());
+        let spoken = self.speak(of, |session, cx| match letter.answer() {
+            Some(answer) => supported = session.request(answer.id, message, cx),
+            None => session.send(letter.name(), message, cx),
+        });
         let frames = self.outbox.resume(aside);
         spoken?;
         let bytes = frames.iter().map(|frame| FRAME + len(frame)).sum::<usize>();
-        if frames.is_empty() {
+        let answer = letter.answer().cloned();
+        if frames.is_empty() || supported.is_err() {
             letter.settle(Err(SendError::Refused));
         } else if bytes > max.saturating_add(FRAME) {
             letter.settle(Err(SendError::TooLarge { max }));
+            self.take_back(answer, of)?;
         } else if bytes > room.saturating_add(FRAME * frames.len()) {
+            self.take_back(answer, of)?;
             return Ok(false);
         } else {
+            if let Some(answer) = answer {
+                self.owed.add(answer, Arc::clone(letter.outgoing()), &of.link.signal);
+            }
             self.outbox.hand_over_letter(letter, frames, &mut self.socket).map_err(lost)?;
         }
         Ok(true)
+    }
+
+    /// What the session was asked is not written now.
+    fn take_back(&mut self, answer: Option<Arc<Answer>>, of: &mut Context) -> Poised {
+        match answer {
+            Some(answer) => self.speak(of, |session, cx| session.cancel(answer.id, cx)),
+            None => Ok(()),
+        }
     }
 }
