@@ -62,18 +62,19 @@ impl Message {
 
     /// A part of the payload, in the same memory. What is no part of it is copied.
     pub(crate) fn part(&self, part: &[u8]) -> Self {
-        let bytes = self.clone().into_bytes();
-        let start = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
-        let part = match start.checked_add(part.len()) {
-            Some(end) if end <= bytes.len() => bytes.slice(start..end),
-            _ => Bytes::copy_from_slice(part),
-        };
-        match self {
-            Self::Text(_) => match Text::try_from(part.clone()) {
-                Ok(text) => Self::Text(text),
-                Err(_) => Self::Binary(part),
+        let start = (part.as_ptr() as usize).wrapping_sub(self.as_bytes().as_ptr() as usize);
+        let end = start.checked_add(part.len()).filter(|end| *end <= self.len());
+        match (self, end) {
+            (Self::Text(text), Some(end)) => match text.part(start..end) {
+                Some(text) => Self::Text(text),
+                None => Self::Binary(Bytes::copy_from_slice(part)),
             },
-            Self::Binary(_) => Self::Binary(part),
+            (Self::Binary(bytes), Some(end)) => Self::Binary(bytes.slice(start..end)),
+            (Self::Text(_), None) => match std::str::from_utf8(part) {
+                Ok(text) => Self::text(text),
+                Err(_) => Self::Binary(Bytes::copy_from_slice(part)),
+            },
+            (Self::Binary(_), None) => Self::Binary(Bytes::copy_from_slice(part)),
         }
     }
 

@@ -253,6 +253,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_text_is_a_text_in_the_same_memory_and_half_a_letter_is_none() {
+        let pack: Pack = ["one", "zwölf"].into_iter().map(Message::from).collect();
+        let pack = Arc::new(pack);
+        let own = Message::text("zwölf");
+        for message in [message_of(&pack, 1), Run::new(Arc::clone(&pack)).message(1), own] {
+            let bytes = message.as_bytes();
+            let part = message.part(&bytes[1..4]);
+            assert_eq!(part, Message::text("wö"));
+            assert_eq!(part.as_bytes().as_ptr(), bytes[1..].as_ptr());
+            assert_eq!(message.part(&bytes[1..3]), Message::binary(&b"w\xc3"[..]));
+            assert_eq!(message.part(b"elsewhere"), Message::text("elsewhere"));
+            assert_eq!(part.part(&part.as_bytes()[1..]), Message::text("ö"));
+        }
+    }
+
+    #[test]
     fn what_is_small_is_copied_and_what_is_not_is_shared() {
         let buffer = Bytes::from("x".repeat(SMALL + 1));
         let text = |len| Text::try_from(buffer.slice(..len)).unwrap();

@@ -55,6 +55,20 @@ impl Text {
         }
     }
 
+    /// Those bytes of it, in the same memory; `None` if that is no text.
+    pub(super) fn part(&self, part: Range<usize>) -> Option<Self> {
+        self.as_str().get(part.clone())?;
+        let within = |whole: &Range<u32>| {
+            let at = |offset| whole.start.checked_add(u32::try_from(offset).ok()?);
+            Some(at(part.start)?..at(part.end)?)
+        };
+        Some(match &self.0 {
+            Repr::Among(run, whole) => Self::among(Arc::clone(run), within(whole)?),
+            Repr::Held(pack, whole) => Self::held(Arc::clone(pack), within(whole)?),
+            Repr::Own(text) => Self::try_from(Bytes::from(text.clone()).slice(part)).ok()?,
+        })
+    }
+
     /// The bytes of the text: a copy of a small text that came with others, else the same memory.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
