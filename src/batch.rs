@@ -126,7 +126,7 @@ impl<'a> Entry<'a> {
     #[inline]
     #[must_use]
     pub fn message(&self) -> MessageRef<'a> {
-        self.batch.messages.get(self.index).unwrap_or(MessageRef::Text(""))
+        self.batch.messages.get(self.index).unwrap_or(MessageRef::NONE)
     }
 
     /// A message of one's own. It keeps the others of its batch as long as it lives.
@@ -196,9 +196,9 @@ impl Taken {
         self.left.len()
     }
 
-    /// Those that are left.
-    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageRef<'_>> + Clone {
-        self.left.clone().filter_map(|index| self.batch.messages.get(index))
+    /// Their pack, and the places of those that are left.
+    pub(crate) fn left(&self) -> (&Pack, Range<usize>) {
+        (&self.batch.messages, self.left.clone())
     }
 
     /// What `read` makes of the next message, and steps over it.
@@ -228,7 +228,7 @@ mod tests {
             while let Some(text) = taken.read(|entry| (entry.seq(), entry.to_message())) {
                 texts.push(text);
                 assert_eq!(taken.len() + texts.len(), whole);
-                assert_eq!(taken.messages().count(), taken.len());
+                assert_eq!(taken.left().1.len(), taken.len());
             }
             texts.into_iter().map(|(seq, text)| (seq, text.as_text().unwrap().to_owned())).collect()
         };

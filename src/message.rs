@@ -6,6 +6,9 @@
 mod pack;
 mod text;
 
+use std::fmt;
+use std::ops::Range;
+
 use bytes::Bytes;
 
 pub(crate) use pack::{Pack, Run, SMALL, message_of};
@@ -88,37 +91,58 @@ impl Message {
     /// Whether the payload is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.as_bytes().is_empty()
+        self.len() == 0
     }
 }
 
 /// One data message that is lent: nothing of it is counted or copied.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MessageRef<'a> {
-    /// A text message.
-    Text(&'a str),
-    /// A binary message.
+#[derive(Clone, Copy)]
+pub struct MessageRef<'a>(Lent<'a>);
+
+#[derive(Clone, Copy)]
+enum Lent<'a> {
     Binary(&'a [u8]),
+    /// A text in a longer one: not looked at before somebody asks for it.
+    Packed(&'a str, usize, usize),
+    Text(&'a str),
 }
 
 impl<'a> MessageRef<'a> {
+    /// An empty text.
+    pub(crate) const NONE: Self = Self(Lent::Text(""));
+
+    #[inline]
+    fn packed(texts: &'a str, range: &Range<u32>) -> Self {
+        Self(Lent::Packed(texts, range.start as usize, range.end as usize))
+    }
+
     /// The payload, whichever kind it is.
     #[inline]
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) => bytes,
+        match self.0 {
+            Lent::Binary(bytes) => bytes,
+            Lent::Packed(texts, start, end) => texts.as_bytes().get(start..end).unwrap_or_default(),
+            Lent::Text(text) => text.as_bytes(),
         }
     }
 
     /// The text of a text message.
+    #[inline]
     #[must_use]
     pub fn as_text(self) -> Option<&'a str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Binary(_) => None,
+        match self.0 {
+            Lent::Binary(_) => None,
+            Lent::Packed(texts, start, end) => texts.get(start..end),
+            Lent::Text(text) => Some(text),
         }
+    }
+
+    /// Whether it is a text message.
+    #[inline]
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        !matches!(self.0, Lent::Binary(_))
     }
 
     /// Length of the payload in bytes.
@@ -131,15 +155,15 @@ impl<'a> MessageRef<'a> {
     /// Whether the payload is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
-        self.as_bytes().is_empty()
+        self.len() == 0
     }
 
     /// A message of one's own: a copy.
     #[must_use]
     pub fn to_message(self) -> Message {
-        match self {
-            Self::Text(text) => Message::text(text),
-            Self::Binary(bytes) => Message::Binary(Bytes::copy_from_slice(bytes)),
+        match self.as_text() {
+            Some(text) => Message::text(text),
+            None => Message::Binary(Bytes::copy_from_slice(self.as_bytes())),
         }
     }
 }
@@ -148,8 +172,25 @@ impl<'a> From<&'a Message> for MessageRef<'a> {
     #[inline]
     fn from(message: &'a Message) -> Self {
         match message {
-            Message::Text(text) => Self::Text(text),
-            Message::Binary(bytes) => Self::Binary(bytes),
+            Message::Text(text) => Self(Lent::Text(text)),
+            Message::Binary(bytes) => Self(Lent::Binary(bytes)),
+        }
+    }
+}
+
+impl Eq for MessageRef<'_> {}
+
+impl PartialEq for MessageRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_text() == other.is_text() && self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for MessageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_text() {
+            Some(text) => f.debug_tuple("Text").field(&text).finish(),
+            None => f.debug_tuple("Binary").field(&self.as_bytes()).finish(),
         }
     }
 }

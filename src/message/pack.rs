@@ -125,7 +125,7 @@ impl Pack {
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<MessageRef<'_>> {
         Some(match self.place(index)? {
-            Place::Text(range) => MessageRef::Text(self.text(&range)),
+            Place::Text(range) => MessageRef::packed(&self.texts, &range),
             Place::Whole(message) => message.into(),
         })
     }
@@ -133,6 +133,12 @@ impl Pack {
     #[inline]
     pub(super) fn text(&self, range: &Range<u32>) -> &str {
         self.texts.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn text_bytes(&self, range: &Range<u32>) -> &[u8] {
+        let range = range.start as usize..range.end as usize;
+        self.texts.as_bytes().get(range).unwrap_or_default()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = MessageRef<'_>> {

@@ -10,11 +10,12 @@
 //!    reader's lag, and it is kept for as long as the batch is.
 //! 3. A batch gives its buffer back when it is dropped. What waits for reuse is bounded.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::fmt;
 use std::future::poll_fn;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,7 +28,7 @@ use crate::decode::FromMessage;
 use crate::engine::sync::Mutex;
 use crate::engine::topic::{Next, Reader};
 use crate::error::StreamError;
-use crate::message::MessageRef;
+use crate::message::{MessageRef, Pack};
 use crate::observe::Metrics;
 
 /// Items of a batch unless [`max_items`](Batches::max_items) says otherwise: as many messages as a
@@ -223,13 +224,35 @@ impl<T> Items<T> {
     /// # }
     /// ```
     pub fn messages(&self) -> impl Iterator<Item = Result<MessageRef<'_>, &StreamError>> + Clone {
-        self.parts.iter().flat_map(|part| {
-            let (notice, messages) = match part {
-                Part::Notice(notice) => (Some(notice), None),
-                Part::Messages(taken) => (None, Some(taken.messages())),
+        Lent { parts: self.parts.iter(), left: None }
+    }
+}
+
+/// What is lent of a batch's items. A type of its own, since adapters in one another are not seen
+/// through by the compiler, and cost more than the looks at the messages.
+#[derive(Clone)]
+struct Lent<'a> {
+    parts: vec_deque::Iter<'a, Part>,
+    /// Messages that follow on one another, and the places of those that are left.
+    left: Option<(&'a Pack, Range<usize>)>,
+}
+
+impl<'a> Iterator for Lent<'a> {
+    type Item = Result<MessageRef<'a>, &'a StreamError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((pack, places)) = &mut self.left {
+                if let Some(message) = places.next().and_then(|place| pack.get(place)) {
+                    return Some(Ok(message));
+                }
+            }
+            self.left = match self.parts.next()? {
+                Part::Notice(notice) => return Some(Err(notice)),
+                Part::Messages(taken) => Some(taken.left()),
             };
-            notice.map(Err).into_iter().chain(messages.into_iter().flatten().map(Ok))
-        })
+        }
     }
 }
 

@@ -380,7 +380,7 @@ impl Ahead {
 
 /// Stands for a message. The keys are random, so that nobody can make two messages of one digest.
 fn digest(message: MessageRef<'_>, keys: &RandomState) -> u64 {
-    keys.hash_one((message.as_text().is_some(), message.as_bytes()))
+    keys.hash_one((message.is_text(), message.as_bytes()))
 }
 
 #[cfg(test)]
