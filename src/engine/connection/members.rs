@@ -98,11 +98,6 @@ enum Stage {
     Wanted { not_before: Option<Instant> },
 }
 
-/// Adds messages to those of a member that are not published yet.
-fn take_all(key: usize, member: &mut Member, texts: Pack, touched: &mut Vec<usize>) {
-    member.parcel(key, touched).messages.append(texts);
-}
-
 /// A stream that has failed once too often on a socket that works.
 pub(super) type GivenUp = (Arc<Topic>, CloseReason);
 
@@ -261,9 +256,9 @@ impl Members {
             return self.tools.metrics.unroutable(count);
         };
         for (key, member) in carriers {
-            take_all(key, member, texts.clone(), &mut self.touched);
+            member.parcel(key, &mut self.touched).messages.append(texts.clone());
         }
-        take_all(key, member, texts, &mut self.touched);
+        member.parcel(key, &mut self.touched).messages.append(texts);
     }
 
     /// Takes a message for later [`publish`](Self::publish), if it is for anybody.

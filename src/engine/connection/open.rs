@@ -36,8 +36,6 @@ use crate::transport::{BoxSocket, Frame, Frames, Part, TransportError};
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
     armed: Instant,
-    /// Requests that this socket was handed and that have no reply yet.
-    pub(super) owed: Owed<Arc<Outgoing>>,
     attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
@@ -49,6 +47,8 @@ pub(super) struct Open {
     pub(super) now: Instant,
     opened_at: Instant,
     pub(super) outbox: Outbox,
+    /// Requests that this socket was handed and that have no reply yet.
+    pub(super) owed: Owed<Arc<Outgoing>>,
     /// Hides what was sent to the server in what it says.
     mask: Mask,
     pulse: Pulse,
