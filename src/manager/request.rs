@@ -60,18 +60,7 @@ impl WsManager {
         name: impl AsRef<str>,
         body: impl Into<Message>,
     ) -> Result<Reply, RequestError> {
-        let mut replies = self.request_parts(name, body);
-        let (most, most_bytes) = replies.most;
-        let (mut parts, mut bytes) = (Vec::new(), 0_usize);
-        while let Some(part) = poll_fn(|cx| Pin::new(&mut replies).poll_next(cx)).await {
-            let part = part?;
-            bytes = bytes.saturating_add(part.len());
-            if parts.len() >= most || (bytes > most_bytes && !parts.is_empty()) {
-                return Err(RequestError::Overrun);
-            }
-            parts.push(part);
-        }
-        Ok(Reply(parts))
+        self.request_parts(name, body).whole().await
     }
 
     /// The same, for replies that come in parts: each is yielded as it comes.
@@ -126,6 +115,43 @@ pub struct Replies {
     /// Parts and bytes that may wait to be read.
     most: (usize, usize),
     refused: Option<RequestError>,
+}
+
+impl Replies {
+    /// The rest of the reply, as one: its parts that were not read yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Parts that have come are lost with the future. The request goes on as long as this stream is not
+    /// dropped.
+    pub async fn whole(&mut self) -> Result<Reply, RequestError> {
+        let (most, most_bytes) = self.most;
+        let (mut parts, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(part) = poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await {
+            let part = part?;
+            bytes = bytes.saturating_add(part.len());
+            if parts.len() >= most || (bytes > most_bytes && !parts.is_empty()) {
+                self.asking = None;
+                return Err(RequestError::Overrun);
+            }
+            parts.push(part);
+        }
+        Ok(Reply(parts))
+    }
+
+    /// Cancels the request, and returns whether it is certain that nothing of it was, or will be,
+    /// written. Else the server may act upon it.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn take_back(mut self) -> bool {
+        match self.asking.take() {
+            Some(asking) => asking.take_back(),
+            None => self.refused.is_some(),
+        }
+    }
 }
 
 impl Stream for Replies {
@@ -208,6 +234,10 @@ impl Asking {
                 Poll::Ready(Some(Err(SendError::Expired.into())))
             }
         }
+    }
+
+    fn take_back(mut self) -> bool {
+        self.waiting.as_mut().is_some_and(Waiting::withdraw)
     }
 
     /// There is news: of how the request was sent, or of the server.

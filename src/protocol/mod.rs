@@ -11,6 +11,7 @@ mod direct;
 mod failure;
 pub(crate) mod json;
 mod phoenix;
+mod renamed;
 mod reply;
 mod request;
 mod session;

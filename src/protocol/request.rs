@@ -64,6 +64,14 @@ impl Request {
         self
     }
 
+    /// The same, with what `rename` makes of the names that it [joins](Self::joins): for protocols that
+    /// wrap another.
+    #[must_use]
+    pub fn rename(mut self, rename: impl FnMut(&StreamName) -> StreamName) -> Self {
+        self.joins = self.joins.iter().map(rename).collect();
+        self
+    }
+
     /// Adds `token` where it belongs.
     pub(crate) fn authorized(
         mut self,

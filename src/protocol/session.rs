@@ -154,11 +154,11 @@ impl Mark {
 
 /// A session's only way in and out.
 pub struct Cx<'a> {
-    now: Instant,
-    out: &'a mut dyn Outlet,
-    random: &'a mut SmallRng,
-    token: Option<&'a Secret>,
-    wall: fn() -> SystemTime,
+    pub(super) now: Instant,
+    pub(super) out: &'a mut dyn Outlet,
+    pub(super) random: &'a mut SmallRng,
+    pub(super) token: Option<&'a Secret>,
+    pub(super) wall: fn() -> SystemTime,
 }
 
 /// Where what a session says goes.

@@ -2,6 +2,7 @@
 //!
 //! One binary for all of it: it links once.
 
+mod asker;
 mod batches;
 mod callbacks;
 mod channels;
@@ -23,6 +24,7 @@ mod many;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod multiplex;
+mod pool;
 mod readers;
 mod reconnect;
 #[cfg(feature = "record")]

@@ -3,77 +3,17 @@
 use futures::future::join;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{self, Instant};
-use wsmux::protocol::{
-    Cx, Dial, DialError, Direct, Lane, Protocol, Request, RequestId, Session, To, Unsupported,
-};
+use wsmux::protocol::Direct;
 use wsmux::test_util::memory::{MemoryServer, Peer};
-use wsmux::{
-    Config, InvalidName, Message, RequestError, SendError, StreamName, Subscription, WsManager,
-};
+use wsmux::{Config, Message, RequestError, SendError, Subscription, WsManager};
 
+use crate::asker::Asker;
 use crate::lines::heard;
 use crate::{MINUTE, MS, SECOND, config, manager_of, message, settle};
 
-/// Asks `?<id> <body>`. The server answers with parts `+<id> …`, a last one `=<id> …` or a failure
-/// `-<id> …`; `~<id>` cancels, and what else comes is data.
-struct Asker(Direct);
-
-struct Talk;
-
-impl Protocol for Asker {
-    fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName> {
-        self.0.lane(name)
-    }
-
-    fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError> {
-        self.0.request(dial)
-    }
-
-    fn session(&self, _: &Dial<'_>) -> Box<dyn Session> {
-        Box::new(Talk)
-    }
-}
-
-impl Session for Talk {
-    fn join(&mut self, _: &[StreamName], _: &mut Cx<'_>) {}
-
-    fn leave(&mut self, _: &[StreamName], _: &mut Cx<'_>) {}
-
-    fn receive(&mut self, message: &Message, cx: &mut Cx<'_>) {
-        let text = message.as_text().unwrap_or_default();
-        let numbered = text.get(1..).and_then(|rest| rest.split_once(' '));
-        let Some((Ok(id), words)) = numbered.map(|(id, words)| (id.parse().map(RequestId), words))
-        else {
-            return cx.data(To::All, message.clone());
-        };
-        match text.as_bytes()[0] {
-            b'+' => cx.reply(id, Message::from(words), false),
-            b'=' if words.is_empty() => cx.reply(id, None, true),
-            b'=' => cx.reply(id, Message::from(words), true),
-            b'-' => cx.reply_failed(id, words),
-            _ => cx.data(To::All, message.clone()),
-        }
-    }
-
-    fn request(
-        &mut self,
-        id: RequestId,
-        body: Message,
-        cx: &mut Cx<'_>,
-    ) -> Result<(), Unsupported> {
-        let body = body.as_text().filter(|body| *body != "nonsense").ok_or(Unsupported)?;
-        cx.push(format!("?{id} {body}"));
-        Ok(())
-    }
-
-    fn cancel(&mut self, id: RequestId, cx: &mut Cx<'_>) {
-        cx.push(format!("~{id}"));
-    }
-}
-
 /// A stream `x` with an open socket.
 async fn opened(config: Config) -> (WsManager, MemoryServer, Subscription<Message>, Peer) {
-    let asker = Asker(Direct::new("ws://test/ws").unwrap());
+    let asker = Asker::new("ws://test/ws");
     let (manager, mut server) = manager_of(asker, config);
     let stream = manager.subscribe("x").unwrap();
     let peer = server.accept().await;

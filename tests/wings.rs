@@ -1,0 +1,46 @@
+//! The wings are built here as a user's code is, from the same files: they use nothing of the crate
+//! that a user could not, or this does not compile.
+//!
+//! Inside the crate an item is taken from its module, so there are modules here with what the crate
+//! exports of each.
+
+mod config {
+    pub(crate) use wsmux::{Config, ConfigError, Heartbeat, RetryPolicy};
+}
+mod error {
+    pub(crate) use wsmux::{BuildError, RequestError, SendError, SubscribeError};
+}
+mod manager {
+    pub(crate) use wsmux::{Replies, Reply, WsManager, WsManagerBuilder};
+}
+mod message {
+    pub(crate) use wsmux::{Message, Text};
+}
+mod name {
+    pub(crate) use wsmux::{InvalidName, StreamName};
+}
+mod observe {
+    pub(crate) use wsmux::Status;
+}
+mod protocol {
+    pub(crate) use wsmux::protocol::*;
+}
+mod stream {
+    pub(crate) use wsmux::Lease;
+}
+
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]
+#[path = "../src/requests/mod.rs"]
+mod requests;
+
+/// That each file of the wing is here is the compiler's affair; that it is the crate's own is this
+/// test's.
+#[test]
+fn the_wings_are_built_from_what_the_crate_exports() {
+    let exported = std::any::type_name::<wsmux::requests::RequestPool>();
+    assert_eq!(exported, "wsmux::requests::pool::RequestPool");
+    assert_eq!(
+        std::any::type_name::<requests::RequestPool>(),
+        "wings::requests::pool::RequestPool"
+    );
+}
