@@ -145,7 +145,6 @@ impl Replies {
 
     /// Cancels the request, and returns whether it is certain that nothing of it was, or will be,
     /// written. Else the server may act upon it.
-    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn take_back(mut self) -> bool {
         match self.asking.take() {
             Some(asking) => asking.take_back(),

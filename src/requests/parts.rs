@@ -23,9 +23,12 @@ pub struct Parts {
     state: State,
 }
 
+/// The first part, which is `None` for a reply of none, and where the rest comes from.
+type Begun = Result<(Option<Message>, Place, Replies), RequestError>;
+
 enum State {
-    /// Until the first part, which is `None` for a reply of none.
-    Beginning(BoxFuture<'static, Result<(Option<Message>, Place, Replies), RequestError>>),
+    /// Until the first part.
+    Beginning(BoxFuture<'static, Begun>),
     Ended,
     Flowing(Place, Replies),
 }
@@ -47,10 +50,7 @@ impl Parts {
 }
 
 /// Has the request made until a first part has come.
-async fn begin(
-    shared: Arc<Shared>,
-    call: Call,
-) -> Result<(Option<Message>, Place, Replies), RequestError> {
+async fn begin(shared: Arc<Shared>, call: Call) -> Begun {
     let deadline = shared.deadline(&call);
     let mut resends = Resends::of(&shared, &call);
     loop {

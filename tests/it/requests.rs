@@ -3,7 +3,6 @@
 use futures::future::join;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{self, Instant};
-use wsmux::protocol::Direct;
 use wsmux::test_util::memory::{MemoryServer, Peer};
 use wsmux::{Config, Message, RequestError, SendError, Subscription, WsManager};
 
