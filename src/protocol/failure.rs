@@ -253,6 +253,18 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|&c| !c.is_control() && !is_mark(c)).collect()
 }
 
+/// How much of a server's words is kept as a reason, in bytes.
+const MAX_REASON: usize = 256;
+
+/// The beginning of a server's words.
+pub(crate) fn short(words: &str) -> &str {
+    let mut end = words.len().min(MAX_REASON);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    &words[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,12 @@ pub(crate) fn object(text: String) -> Result<String, InvalidJson> {
     }
 }
 
+/// The same, in the one form that does not depend on its white space.
+pub(crate) fn compact(text: &str) -> Result<String, InvalidJson> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| InvalidJson(Some(e)))?;
+    if value.is_object() { Ok(value.to_string()) } else { Err(InvalidJson(None)) }
+}
+
 /// A string of JSON.
 pub(crate) fn quote(text: &str) -> String {
     // A string can always be written.

@@ -10,6 +10,7 @@
 mod direct;
 mod failure;
 pub(crate) mod json;
+mod json_rpc;
 mod phoenix;
 mod renamed;
 mod reply;
@@ -27,8 +28,9 @@ use crate::name::{InvalidName, StreamName};
 
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
-pub(crate) use failure::{labels, printable};
+pub(crate) use failure::{labels, printable, short};
 pub use json::InvalidJson;
+pub use json_rpc::{Deribit, JsonRpc};
 pub use phoenix::{Changes, ChannelEvent, Phoenix, Supabase, SupabaseChannel};
 pub use reply::{RequestId, Unsupported};
 pub use request::{Request, Response};

@@ -22,10 +22,7 @@ use super::wire::{Frame, Payload, Ref, Version};
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::protocol::json::{Raw, pick};
-use crate::protocol::{Cx, Rotation, Session, To, Verdict};
-
-/// How much of a server's words is kept as a reason, in bytes.
-const MAX_REASON: usize = 256;
+use crate::protocol::{Cx, Rotation, Session, To, Verdict, short};
 
 pub(super) struct Channels {
     beat: Beat,
@@ -305,13 +302,4 @@ impl Beat {
 
 fn end(names: &[(StreamName, Want)], cx: &mut Cx<'_>) {
     names.iter().for_each(|(name, _)| cx.ended(name.as_str()));
-}
-
-/// The beginning of a server's words.
-fn short(words: &str) -> &str {
-    let mut end = words.len().min(MAX_REASON);
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    &words[..end]
 }
