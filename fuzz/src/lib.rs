@@ -1,11 +1,14 @@
 //! What the fuzz targets share.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use wsmux::DisconnectReason;
-use wsmux::protocol::Request;
+use tokio::time::Instant;
+use wsmux::protocol::{Dial, Protocol, Request, RequestId, Transcript, Utterance};
+use wsmux::{DisconnectReason, Message, StreamName};
 use wsmux::transport::{Frame, Frames, Script, Scripts, Socket as _, Transport as _, Tungstenite};
 
 thread_local! {
@@ -29,6 +32,72 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 pub fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = input.split_first()?;
     rest.split_at_checked(usize::from(*count % 16))
+}
+
+/// A session of `protocol` that joins `names`, asks something, and hears the lines of `input`: as text,
+/// or as binary where one is not UTF-8. A line of one letter leaves or joins a name, or lets time pass.
+///
+/// No name hears anything before it is joined, or after it was left, refused or ended, none is joined
+/// twice, and what time does is done once.
+pub fn talk(protocol: &impl Protocol, names: &[&str], input: &[u8]) {
+    let names: Vec<_> = names.iter().map(|name| StreamName::try_from(*name).unwrap()).collect();
+    let lane = protocol.lane(&names[0]).unwrap();
+    let (mut session, mut now) = (protocol.session(&Dial::first(&lane, &names)), Instant::now());
+    let (mut said, mut open) = (Transcript::default(), HashSet::new());
+    session.open(&mut said.cx(now));
+    session.join(&names, &mut said.cx(now));
+    let _ = session.request(RequestId(7), r#"{"method":"m"}"#.into(), &mut said.cx(now));
+    if !check(&mut said, &mut open) {
+        return;
+    }
+    for line in input.split(|byte| *byte == b'\n') {
+        match *line {
+            [b'l'] => {
+                open.remove(names[0].as_str());
+                session.leave(&names[..1], &mut said.cx(now));
+            }
+            [b'j'] if !open.contains(names[0].as_str()) => {
+                session.join(&names[..1], &mut said.cx(now));
+            }
+            [b't'] => {
+                now = session.deadline().unwrap_or(now + Duration::from_secs(1));
+                session.tick(&mut said.cx(now));
+                let later = session.deadline().is_none_or(|due| due > now);
+                assert!(later, "a deadline that has passed is moved");
+            }
+            _ => {
+                let message = match std::str::from_utf8(line) {
+                    Ok(text) => Message::text(text),
+                    Err(_) => Message::binary(line.to_vec()),
+                };
+                session.receive(&message, &mut said.cx(now));
+            }
+        }
+        if !check(&mut said, &mut open) {
+            return;
+        }
+    }
+}
+
+/// Whether the socket goes on after what was said.
+fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
+    for said in said.take() {
+        match said {
+            Utterance::Joined(name) => assert!(open.insert(name), "joined twice"),
+            Utterance::Data(Some(name), _)
+            | Utterance::Marked(Some(name), ..)
+            | Utterance::Gap(Some(name), _) => assert!(open.contains(&name), "{name} is not open"),
+            Utterance::Ended(name) | Utterance::Rejected(name, _) => drop(open.remove(&name)),
+            Utterance::Reply(id, ..) | Utterance::ReplyFailed(id, _) => assert_eq!(id.0, 7),
+            Utterance::Failed(_, why) => {
+                assert!(!why.is_empty());
+                return false;
+            }
+            Utterance::Push(_) | Utterance::Ready | Utterance::Unroutable(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    true
 }
 
 /// All that a socket reads of `script`, and how it ends.

@@ -1,6 +1,7 @@
 //! What errors say.
 
 use super::*;
+use crate::message::Message;
 
 fn refused() -> Arc<TransportError> {
     Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused).into())
@@ -63,6 +64,43 @@ fn who_sends_is_told_what_is_known() {
             "the socket was lost while the message was written: the server may have it",
         ),
     ]);
+}
+
+#[test]
+fn who_asks_a_server_is_told_whether_it_may_have_acted() {
+    let long = "é".repeat(300);
+    assert_says([
+        (
+            RequestError::Failed("no\r\n such \u{1b}order".into()),
+            "the server refused the request: no such order",
+        ),
+        (
+            RequestError::Failed(Message::binary(&b"\x00\x01"[..])),
+            "the server refused the request, in 2 bytes",
+        ),
+        (
+            RequestError::NotSent(SendError::NotOpen),
+            "not sent: the stream is not open, subscribe first",
+        ),
+        (
+            RequestError::Overrun,
+            "the reply is too long: read its parts one by one, or raise `buffer` and `buffer_bytes`",
+        ),
+        (
+            RequestError::TimedOut,
+            "no reply came in time (`Config::reply_timeout`): the server may still act",
+        ),
+        (
+            RequestError::Unknown,
+            "the socket was lost before the reply came: the server may have acted upon the request",
+        ),
+    ]);
+    let shown = RequestError::Failed(long.as_str().into()).to_string();
+    assert_eq!(shown.matches('é').count(), 200);
+    assert_eq!(RequestError::from(SendError::Unknown), RequestError::Unknown);
+    let full = RequestError::from(SendError::Full);
+    assert_eq!(full, RequestError::NotSent(SendError::Full));
+    assert!(full.source().is_none(), "its line says it all");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
 //! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
+//! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
 //! ```
@@ -41,11 +42,13 @@
 
 mod channels;
 mod exchange;
+mod json_rpc;
 pub mod memory;
 mod mock;
 mod server;
 
 pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
+pub use json_rpc::{MockDeribit, MockJsonRpc};
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

@@ -15,6 +15,7 @@ mod fallback;
 mod first_hour;
 mod handover;
 mod health;
+mod json_rpc;
 mod leases;
 mod lifecycle;
 mod limits;

@@ -1,29 +1,11 @@
 //! The mocks of channels against the clients that their users have: npm's `phoenix` and
 //! `@supabase/realtime-js`. What a mock gets wrong, they would not take.
 
-use std::path::Path;
-
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::process::Command;
 use wsmux::test_util::{Mock, MockPhoenix, MockSupabase, Service};
 
-use crate::program::{Program, installed};
-
-/// A script of node that needs `package`, with `args`.
-fn node(script: &str, package: &str, args: &[&str]) -> Option<Program> {
-    let installed = installed(&["node"])?;
-    if !installed.join("node_modules").join(package).is_dir() {
-        crate::skipped(&format!("node has no `{package}`"));
-        return None;
-    }
-    // A copy of the script, as node looks for packages beside it.
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients").join(script);
-    std::fs::copy(source, installed.join(script)).unwrap();
-    let mut command = Command::new("node");
-    command.arg(installed.join(script)).args(args);
-    Some(Program::start(command))
-}
+use crate::node::script;
 
 fn no_faults<S: Service>(mock: &Mock<S>) {
     assert_eq!(mock.faults(), []);
@@ -34,7 +16,7 @@ async fn phoenix_js_talks_to_the_mock() {
     let mock = Mock::on_port(MockPhoenix::default()).await.unwrap();
     mock.tell(|phoenix, _| phoenix.reject("room:2", "unmatched topic"));
     let url = format!("{}/socket", mock.url());
-    let Some(mut client) = node("phoenix.mjs", "phoenix", &[&url]) else { return };
+    let Some(mut client) = script("clients/phoenix.mjs", "phoenix", &[&url]) else { return };
     client.says("pushed").await;
     assert_eq!(mock.tell(|phoenix, _| phoenix.joins())[0], ("room:1".into(), json!({"since": 17})));
     let pushes = mock.tell(|phoenix, _| phoenix.pushes().to_vec());
@@ -60,7 +42,9 @@ async fn phoenix_js_talks_to_the_mock() {
 async fn realtime_js_talks_to_the_mock() {
     let mock = Mock::on_port(MockSupabase::default()).await.unwrap();
     let url = format!("{}/realtime/v1", mock.url());
-    let Some(mut client) = node("supabase.mjs", "@supabase/realtime-js", &[&url]) else { return };
+    let Some(mut client) = script("clients/supabase.mjs", "@supabase/realtime-js", &[&url]) else {
+        return;
+    };
     client.says("status SUBSCRIBED").await;
     client.says("system ok Subscribed to PostgreSQL").await;
     client.says(r#"broadcast {"own":1}"#).await;

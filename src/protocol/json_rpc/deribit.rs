@@ -26,7 +26,7 @@ const LEAST_BEAT: Duration = Duration::from_secs(10);
 /// - `book.*`: a change whose `prev_change_id` is not the `change_id` before it is preceded by a
 ///   [`Gap::Sequence`](crate::Gap::Sequence). The venue sends no snapshot by itself then:
 ///   [`resync`](crate::Subscription::resync) with one of `public/get_order_book`, or subscribe anew.
-///   Changes are numbered by `change_id`, so that a new socket takes over without a gap.
+///   A socket that takes over from another begins with its own snapshot, and without a gap.
 /// - Heartbeats are set to [30 s](Self::heartbeat), and each `test_request` is answered by `public/test`.
 ///   Where nothing at all came for twice that time, the socket is given up.
 /// - With [`Credentials::in_band`](crate::Credentials::in_band) the token is said by `public/auth` before

@@ -3,6 +3,7 @@
 mod deribit;
 mod ethereum;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -121,10 +122,7 @@ fn frames(objects: &[String], cuts: &[bool]) -> Vec<String> {
 }
 
 /// What must hold of what a session says, whatever a server does. Whether the socket goes on.
-fn check(
-    said: Vec<Utterance>,
-    open: &mut std::collections::HashSet<String>,
-) -> Result<bool, TestCaseError> {
+fn check(said: Vec<Utterance>, open: &mut HashSet<String>) -> Result<bool, TestCaseError> {
     for said in said {
         match said {
             Utterance::Joined(name) => prop_assert!(open.insert(name.clone()), "{name} twice"),
@@ -141,6 +139,26 @@ fn check(
         }
     }
     Ok(true)
+}
+
+/// What the properties check notices a session that does wrong.
+#[test]
+fn a_session_that_does_wrong_is_noticed() {
+    let noticed = |said: &[Utterance]| check(said.to_vec(), &mut HashSet::new()).is_err();
+    let gap = || Utterance::Gap(Some("a".into()), None);
+    assert!(noticed(&[joined("a"), joined("a")]));
+    assert!(noticed(&[data("a", "1")]) && noticed(&[gap()]));
+    assert!(noticed(&[joined("a"), ended("a"), data("a", "1")]));
+    assert!(noticed(&[joined("a"), rejected("a", ""), gap()]));
+    assert!(noticed(&[Utterance::Ready]));
+    assert!(!noticed(&[
+        joined("a"),
+        gap(),
+        data("a", "1"),
+        ended("a"),
+        joined("a"),
+        data("a", "2")
+    ]));
 }
 
 /// JSON of a size and depth that costs whoever recurses.

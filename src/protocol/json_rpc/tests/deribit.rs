@@ -198,7 +198,7 @@ proptest! {
     fn a_name_hears_only_what_comes_between_its_join_and_its_end(lies in prop::collection::vec(lie(), 0..32), moves in prop::collection::vec((0..32_usize, any::<bool>()), 0..6)) {
         let mut talk = Talk::deribit();
         talk.join(&["a", "b", BOOK]);
-        let mut open = std::collections::HashSet::new();
+        let mut open = HashSet::new();
         for (at, lie) in lies.iter().enumerate() {
             if !check(talk.hear(lie), &mut open)? {
                 break;

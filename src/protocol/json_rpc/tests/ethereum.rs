@@ -230,7 +230,7 @@ proptest! {
         let mut talk = Talk::ethereum();
         talk.join(&["a", "b", "c"]);
         let _ = talk.ask(7, r#"{"method":"m"}"#);
-        let mut open = std::collections::HashSet::new();
+        let mut open = HashSet::new();
         for (at, lie) in lies.iter().enumerate() {
             if !check(talk.hear(lie), &mut open)? {
                 break;
