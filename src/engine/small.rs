@@ -53,7 +53,6 @@ impl<T: Ord> Few<T> {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn contains(&self, item: &T) -> bool {
         match self {
             Self::Many(many) => many.contains(item),

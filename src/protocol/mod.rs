@@ -11,6 +11,7 @@ mod direct;
 mod failure;
 pub(crate) mod json;
 mod json_rpc;
+mod limits;
 mod phoenix;
 mod renamed;
 mod reply;
@@ -21,7 +22,6 @@ mod url;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
@@ -31,6 +31,7 @@ pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};
 pub use json::InvalidJson;
 pub use json_rpc::{Deribit, JsonRpc};
+pub use limits::{Counted, Limits, MessageRate};
 pub use phoenix::{Changes, ChannelEvent, Phoenix, Supabase, SupabaseChannel};
 pub use reply::{RequestId, Unsupported};
 pub use request::{Request, Response};
@@ -94,42 +95,6 @@ impl Lane {
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
-    }
-}
-
-/// What one socket may carry.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Names per socket; further names get further sockets. `None`: no bound.
-    pub capacity: Option<usize>,
-    /// Names per call of [`Session::join`] and [`Session::leave`]. `None`: no bound.
-    pub batch: Option<usize>,
-    /// How old a socket may get before another one takes over. `None`: as old as it likes, unless
-    /// [`Config::max_age`](field@crate::Config::max_age) says otherwise.
-    pub max_age: Option<Duration>,
-}
-
-impl Limits {
-    /// Sets [`capacity`](field@Self::capacity). Zero counts as one.
-    #[must_use]
-    pub fn capacity(mut self, names: usize) -> Self {
-        self.capacity = Some(names);
-        self
-    }
-
-    /// Sets [`batch`](field@Self::batch). Zero counts as one.
-    #[must_use]
-    pub fn batch(mut self, names: usize) -> Self {
-        self.batch = Some(names);
-        self
-    }
-
-    /// Sets [`max_age`](field@Self::max_age).
-    #[must_use]
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = Some(age);
-        self
     }
 }
 

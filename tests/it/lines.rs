@@ -22,21 +22,25 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
-use wsmux::protocol::{Cx, Dial, DialError, Lane, Limits, Protocol, Request, Session, To, Verdict};
+use wsmux::protocol::{
+    Cx, Dial, DialError, Lane, Limits, MessageRate, Protocol, Request, Session, To, Verdict,
+};
 use wsmux::test_util::memory::{MemoryServer, Peer};
 use wsmux::transport::Frame;
 use wsmux::{InvalidName, Message, StreamName};
 
 use crate::{SECOND, settle};
 
-/// A lane per first letter, and three names per socket.
+/// A lane per first letter, and three names per socket unless `capacity` says otherwise.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lines {
     pub(crate) batch: Option<usize>,
+    pub(crate) capacity: Option<usize>,
     /// Whether the server has to be greeted, and to answer, before the first join.
     pub(crate) greeting: bool,
     /// Whether the URL joins what is wanted.
     pub(crate) joining: bool,
+    pub(crate) rate: Option<MessageRate>,
 }
 
 impl Protocol for Lines {
@@ -54,8 +58,9 @@ impl Protocol for Lines {
     }
 
     fn limits(&self, _: &Lane) -> Limits {
-        let limits = Limits::default().capacity(3);
-        self.batch.map_or(limits.clone(), |batch| limits.batch(batch))
+        let mut limits = Limits::default().capacity(self.capacity.unwrap_or(3));
+        (limits.batch, limits.messages) = (self.batch, self.rate);
+        limits
     }
 }
 

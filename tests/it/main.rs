@@ -25,6 +25,7 @@ mod many;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod multiplex;
+mod pace;
 mod pool;
 mod readers;
 mod reconnect;

@@ -9,7 +9,7 @@ use super::members::Members;
 use crate::engine::core::Core;
 use crate::engine::registry::{Changes, Link};
 use crate::engine::tools::Tools;
-use crate::protocol::Verdict;
+use crate::protocol::{Limits, Verdict};
 
 pub(super) struct Context {
     pub(super) core: Weak<Core>,
@@ -29,8 +29,13 @@ impl Context {
         self.core.upgrade()?.changes(self.link.id)
     }
 
+    /// What a socket of the lane may carry and say.
+    pub(super) fn limits(&self) -> Limits {
+        self.tools.protocol.limits(&self.link.lane)
+    }
+
     /// Names per call of a session.
     pub(super) fn batch(&self) -> usize {
-        self.tools.protocol.limits(&self.link.lane).batch.unwrap_or(usize::MAX).max(1)
+        self.limits().batch.unwrap_or(usize::MAX).max(1)
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Members {
     data_due: Few<(Instant, usize)>,
     /// When each join has taken too long.
     join_due: Few<(Instant, usize)>,
+    /// Names that the server was asked for on this socket, and is to stop.
+    leaving: Few<StreamName>,
     members: Slab<Member>,
     /// What the registry has yet to be told.
     moved: Vec<Handed>,
@@ -59,6 +61,8 @@ pub(super) struct Members {
     tools: Arc<Tools>,
     /// Members with messages that are not published yet.
     touched: Vec<usize>,
+    /// Members whose joins are not known to be written.
+    unwritten: Vec<usize>,
     /// Members to be joined, and not before when.
     wanted: Few<(Option<Instant>, usize)>,
 }
@@ -93,9 +97,16 @@ impl Member {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    Joined { data_due: Option<Instant> },
-    Joining { deadline: Instant },
-    Wanted { not_before: Option<Instant> },
+    Joined {
+        data_due: Option<Instant>,
+    },
+    /// Without a deadline until the join is written.
+    Joining {
+        deadline: Option<Instant>,
+    },
+    Wanted {
+        not_before: Option<Instant>,
+    },
 }
 
 /// A stream that has failed once too often on a socket that works.
@@ -113,6 +124,7 @@ impl Members {
             connection,
             data_due: Few::None,
             join_due: Few::None,
+            leaving: Few::None,
             members: Slab::with_capacity(1),
             moved: Vec::new(),
             post: Arc::default(),
@@ -120,14 +132,13 @@ impl Members {
             seed,
             tools: core.tools(),
             touched: Vec::new(),
+            unwritten: Vec::new(),
             wanted: Few::None,
         }
     }
 
-    /// Takes over what has changed, and returns the names that the server was asked for and is to
-    /// stop.
-    pub(super) fn apply(&mut self, changes: Vec<Change>, status: &Status) -> Vec<StreamName> {
-        let mut left = Vec::new();
+    /// Takes over what has changed.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, status: &Status) {
         for Change { name, not_before, topic } in changes {
             match (self.by_name.get(name.as_str()), topic) {
                 (None, None) => {}
@@ -136,25 +147,56 @@ impl Members {
                 (Some(key), None) => {
                     let was_asked = !matches!(self.members[key].stage, Stage::Wanted { .. });
                     self.remove(key);
-                    left.extend(was_asked.then_some(name));
+                    if was_asked {
+                        self.leaving.insert(name);
+                    }
                 }
             }
         }
-        left
     }
 
-    /// Takes up to `most` names that are to be joined now; their joins have until `deadline`.
-    pub(super) fn start_joining(
-        &mut self,
-        most: usize,
-        deadline: Instant,
-        now: Instant,
-    ) -> Vec<StreamName> {
+    /// The server is to stop `name`.
+    pub(super) fn leave(&mut self, name: StreamName) {
+        self.leaving.insert(name);
+    }
+
+    /// Takes up to `most` names that the server is to be told to stop. Until it is, none of them is
+    /// joined again, and what it still says of their joins does not count.
+    pub(super) fn start_leaving(&mut self, most: usize) -> Vec<StreamName> {
+        let names: Vec<_> = self.leaving.iter().take(most).cloned().collect();
+        names.iter().for_each(|name| self.leaving.remove(name));
+        names
+    }
+
+    /// What was pushed is written: joins have until `deadline`.
+    pub(super) fn joins_are_written(&mut self, deadline: Instant) {
+        for key in std::mem::take(&mut self.unwritten) {
+            let stage = self.members.get(key).map(|member| member.stage);
+            if stage == Some(Stage::Joining { deadline: None }) {
+                self.move_to(key, Stage::Joining { deadline: Some(deadline) });
+            }
+        }
+    }
+
+    /// Whether the server is to be told to stop a name.
+    pub(super) fn wants_leaves(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Whether a name may be joined now.
+    pub(super) fn wants_joins(&self, now: Instant) -> bool {
+        self.wanted.first().is_some_and(|(not_before, _)| not_before.is_none_or(|at| at <= now))
+    }
+
+    /// Takes up to `most` names that are to be joined now. The deadline of their joins begins when
+    /// they are [written](Self::joins_are_written).
+    pub(super) fn start_joining(&mut self, most: usize, now: Instant) -> Vec<StreamName> {
         let mut names = Vec::new();
         while names.len() < most {
             match self.wanted.first() {
                 Some(&(not_before, key)) if not_before.is_none_or(|at| at <= now) => {
-                    self.move_to(key, Stage::Joining { deadline });
+                    self.move_to(key, Stage::Joining { deadline: None });
+                    self.unwritten.push(key);
                     if not_before.is_some() {
                         self.members[key].topic.set_status(self.connection, Status::Joining);
                     }
@@ -167,10 +209,15 @@ impl Members {
     }
 
     /// The server has confirmed `name`. A confirmation that comes while its next join waits is of
-    /// one that was taken back: the server is about to stop what it confirms.
+    /// one that was taken back: the server is about to stop what it confirms, or to be told to.
     pub(super) fn confirmed(&mut self, name: &str, attempt: u32, now: Instant) {
         let Some(key) = self.by_name.get(name) else { return };
-        if !matches!(self.members[key].stage, Stage::Wanted { not_before: Some(_) }) {
+        let is_taken_back = match self.members[key].stage {
+            Stage::Wanted { not_before: Some(_) } => true,
+            Stage::Wanted { not_before: None } => self.is_leaving(key),
+            Stage::Joined { .. } | Stage::Joining { .. } => false,
+        };
+        if !is_taken_back {
             self.joined(name, attempt, now);
         }
     }
@@ -371,17 +418,24 @@ impl Members {
         others.any(|(_, member)| matches!(member.stage, Stage::Joined { .. }))
     }
 
-    pub(super) fn name(&self, key: usize) -> StreamName {
-        self.members[key].topic.name.clone()
+    fn is_leaving(&self, key: usize) -> bool {
+        !self.leaving.is_empty() && self.leaving.contains(&self.members[key].topic.name)
     }
 
-    /// Breaks off one member, to be joined again after a delay on the socket that works.
-    pub(super) fn fail(
+    /// Breaks off one member, to be joined again after a delay on the socket that works. The server
+    /// is to stop it before.
+    pub(super) fn fail_and_leave(
         &mut self,
         key: usize,
         reason: &DisconnectReason,
         now: Instant,
     ) -> Option<GivenUp> {
+        self.leaving.insert(self.members[key].topic.name.clone());
+        self.fail(key, reason, now)
+    }
+
+    /// Breaks off one member, to be joined again after a delay on the socket that works.
+    fn fail(&mut self, key: usize, reason: &DisconnectReason, now: Instant) -> Option<GivenUp> {
         let seed = self.seed.wrapping_add(key as u64);
         let member = &mut self.members[key];
         let error = Arc::new(TransportError::new(reason.clone()));
@@ -418,6 +472,7 @@ impl Members {
     /// have to wait still have to.
     pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason, now: Instant) {
         self.publish(since);
+        self.leaving = Few::None;
         for key in self.keys() {
             let member = &mut self.members[key];
             match member.stage {
@@ -459,9 +514,9 @@ impl Members {
         self.by_name.get(name.as_str()).is_some()
     }
 
-    /// When something is to be done about a member. Joins come only once the session is `ready`.
-    pub(super) fn next_due(&self, ready: bool) -> Option<Instant> {
-        let wanted = self.wanted.first().and_then(|(at, _)| *at).filter(|_| ready);
+    /// When something is to be done about a member, of joins only if they `can` come.
+    pub(super) fn next_due(&self, can: bool) -> Option<Instant> {
+        let wanted = self.wanted.first().and_then(|(at, _)| *at).filter(|_| can);
         let join = self.join_due.first().map(|(due, _)| *due);
         let data = self.data_due.first().map(|(due, _)| *due);
         let review = self.review_due.first().map(|(due, _)| *due);
@@ -553,7 +608,7 @@ impl Members {
                 data_due.into_iter().for_each(|due| self.data_due.insert((due, key)));
             }
             Stage::Joining { deadline } => {
-                self.join_due.insert((deadline, key));
+                deadline.into_iter().for_each(|due| self.join_due.insert((due, key)));
             }
             Stage::Wanted { not_before } => {
                 self.wanted.insert((not_before, key));
@@ -570,7 +625,7 @@ impl Members {
                 }
             }
             Stage::Joining { deadline } => {
-                self.join_due.remove(&(deadline, key));
+                deadline.into_iter().for_each(|due| self.join_due.remove(&(due, key)));
             }
             Stage::Wanted { not_before } => {
                 self.wanted.remove(&(not_before, key));

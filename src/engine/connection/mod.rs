@@ -12,6 +12,7 @@
 //! is being closed in `BackingOff`. The task ends when the registry has taken the connection out, in
 //! whatever state that finds it, or when the policy gives up.
 
+mod ask;
 mod classify;
 mod context;
 mod desk;
@@ -20,6 +21,7 @@ mod mask;
 mod members;
 mod open;
 mod outbox;
+mod pace;
 mod pulse;
 mod renewal;
 pub(crate) mod task;

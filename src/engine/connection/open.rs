@@ -29,20 +29,20 @@ use crate::engine::request::Owed;
 use crate::engine::tokens::{Issued, Tokens};
 use crate::message::{Message, Pack, message_of};
 use crate::name::StreamName;
-use crate::observe::{Metrics, Status};
+use crate::observe::Metrics;
 use crate::protocol::{Cx, DisconnectReason, Mark, Request, Rotation, Session, To, Verdict};
 use crate::transport::{BoxSocket, Frame, Frames, Part, TransportError};
 
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
     armed: Instant,
-    attempt: u32,
+    pub(super) attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
     /// Names that the URL joins, until the session is ready.
-    joins: Vec<StreamName>,
+    pub(super) joins: Vec<StreamName>,
     /// How long replies are waited for, once the socket carries nothing any more.
-    leaves_at: Option<Instant>,
+    pub(super) leaves_at: Option<Instant>,
     /// The time, as of this turn or of what was read in it.
     pub(super) now: Instant,
     opened_at: Instant,
@@ -52,10 +52,10 @@ pub(super) struct Open {
     /// Hides what was sent to the server in what it says.
     mask: Mask,
     pulse: Pulse,
-    ready: bool,
+    pub(super) ready: bool,
     renewal: Renewal,
     replacement: Replacement,
-    said: Said,
+    pub(super) said: Said,
     pub(super) session: Box<dyn Session>,
     pub(super) socket: BoxSocket,
     timer: Pin<Box<Sleep>>,
@@ -99,7 +99,7 @@ impl Open {
             leaves_at: None,
             now,
             opened_at: now,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(of.limits().messages),
             mask,
             pulse: Pulse::new(now, (of.tools.wall)(), Arc::clone(&of.tools.sleeps)),
             ready: false,
@@ -172,9 +172,12 @@ impl Open {
         }
         self.check_clocks(of)?;
         self.renew(of, cx)?;
-        self.join_wanted(of)?; // What was read may have made the session ready.
+        let yields = self.ask(of, cx)?; // What was read may have made the session ready.
         of.members.publish(self.now);
         self.write(cx, of)?;
+        if yields && self.outbox.takes_joins(self.now) {
+            give_way(cx); // The others come behind that one message.
+        }
         let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
@@ -200,44 +203,6 @@ impl Open {
             self.speak(of, |session, cx| session.cancel(id, cx))?;
         }
         Ok(())
-    }
-
-    /// The socket carries nothing any more. It stays for the replies to what was asked on streams that
-    /// have gone over to another.
-    fn depart(&mut self, of: &Context) -> Poised {
-        self.owed.give_up(|outgoing| outgoing.is_closed());
-        if self.owed.is_empty() {
-            return Err(Ended::Unwanted);
-        }
-        self.leaves_at.get_or_insert(self.now + of.tools.config.reply_timeout);
-        Ok(())
-    }
-
-    /// Compares what is carried with what is wanted, and tells the server to stop the rest.
-    fn reconcile(&mut self, of: &mut Context) -> Poised {
-        let Some(changes) = of.changes() else { return self.depart(of) };
-        let left = of.members.apply(changes.names, &Status::Joining);
-        if changes.rotate {
-            self.replace(of);
-        }
-        for names in left.chunks(of.batch()) {
-            self.speak(of, |session, cx| session.leave(names, cx))?;
-        }
-        Ok(())
-    }
-
-    fn join_wanted(&mut self, of: &mut Context) -> Poised {
-        if !self.ready {
-            return Ok(());
-        }
-        let deadline = self.now + of.tools.config.join_timeout;
-        loop {
-            let names = of.members.start_joining(of.batch(), deadline, self.now);
-            if names.is_empty() {
-                return Ok(());
-            }
-            self.speak(of, |session, cx| session.join(&names, cx))?;
-        }
     }
 
     /// Reads what is there, up to the budget, and publishes it. Returns whether there may be more.
@@ -299,7 +264,7 @@ impl Open {
                 }
                 Frame::Data(message) => self.receive(&message, of)?,
                 // The socket has answered it; the answer is to leave the house in time.
-                Frame::Ping(_) => self.outbox.flush(),
+                Frame::Ping(_) => self.outbox.ponged(self.now),
                 Frame::Pong(payload) => {
                     self.word.iter_mut().for_each(|word| word.pong(&payload));
                 }
@@ -340,7 +305,7 @@ impl Open {
         speak(&mut *self.session, &mut cx);
         if self.said.ready && !self.ready {
             self.ready = true;
-            self.joined_by_url(of)?;
+            self.joined_by_url(of);
         }
         if !self.said.over.is_empty() {
             self.end_streams(of);
@@ -368,21 +333,6 @@ impl Open {
                 core.end_topic(&topic, reason);
             }
         }
-    }
-
-    /// The session is ready: what the URL asked for is joined, or not wanted any more.
-    fn joined_by_url(&mut self, of: &mut Context) -> Poised {
-        let joins = std::mem::take(&mut self.joins);
-        let (wanted, unwanted): (Vec<StreamName>, Vec<_>) =
-            joins.into_iter().partition(|name| of.members.carries(name));
-        for name in &wanted {
-            self.said.joined_at.get_or_insert(self.now);
-            of.members.joined(name.as_str(), self.attempt, self.now);
-        }
-        if unwanted.is_empty() {
-            return Ok(());
-        }
-        self.speak(of, |session, cx| session.leave(&unwanted, cx))
     }
 
     fn given_up(&self, (verdict, why): (Verdict, String), of: &mut Context) -> Ended {
@@ -414,7 +364,7 @@ impl Open {
     }
 
     /// Has another socket take over.
-    fn replace(&mut self, of: &mut Context) {
+    pub(super) fn replace(&mut self, of: &mut Context) {
         self.replacement.begin(of, self.now);
         let word = self.word.get_or_insert_with(|| Box::new(Word::new(self.opened_at)));
         word.begin(of, self.now);
@@ -445,9 +395,7 @@ impl Open {
             if !of.members.has_others(key) {
                 return Err(silent(reason));
             }
-            let name = [of.members.name(key)];
-            self.said.over.extend(of.members.fail(key, &reason, self.now));
-            self.speak(of, |session, cx| session.leave(&name, cx))?;
+            self.said.over.extend(of.members.fail_and_leave(key, &reason, self.now));
         }
         Ok(())
     }
@@ -477,9 +425,12 @@ impl Open {
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
         let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
-        let (members_due, word_due) =
-            (of.members.next_due(self.ready), self.word.as_ref().and_then(|word| word.due()));
-        let own = [ready_due, write_due, tick_due, self.leaves_at];
+        let (members_due, word_due) = (
+            of.members.next_due(self.ready && self.outbox.takes_joins(self.now)),
+            self.word.as_ref().and_then(|word| word.due()),
+        );
+        let room_due = self.outbox.room_due(self.now);
+        let own = [ready_due, write_due, tick_due, self.leaves_at, room_due];
         let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
         let pulse_due = self.pulse.next_check(self.now, &of.tools.config.heartbeat);
         let due = others.flatten().fold(pulse_due, Instant::min);

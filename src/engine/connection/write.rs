@@ -8,7 +8,7 @@ use std::task::{self, Poll};
 
 use super::context::Context;
 use super::open::{Ended, Open, Poised, give_way, lost};
-use super::outbox::{BURST, len};
+use super::outbox::BURST;
 use crate::engine::outgoing::Taken;
 use crate::engine::request::Answer;
 use crate::error::SendError;
@@ -22,17 +22,20 @@ impl Open {
     pub(super) fn write(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Poised {
         let mut sent = false;
         while self.outbox.poll_flush(&mut self.socket, self.now, cx).map_err(lost)? {
-            if sent && self.outbox.is_idle() {
+            if sent && self.outbox.is_idle(self.now) {
                 if of.members.post().poll_waiting(cx).is_ready() {
                     give_way(cx);
                 }
                 break;
             }
-            self.outbox.hand_over(&mut self.socket).map_err(lost)?;
+            self.outbox.hand_over(&mut self.socket, self.now).map_err(lost)?;
             sent |= self.send(cx, of)?;
-            if !sent && self.outbox.is_idle() {
+            if !sent && self.outbox.is_idle(self.now) {
                 break;
             }
+        }
+        if self.outbox.is_written() {
+            of.members.joins_are_written(self.now + of.tools.config.join_timeout);
         }
         Ok(())
     }
@@ -41,7 +44,7 @@ impl Open {
     fn send(&mut self, cx: &mut task::Context<'_>, of: &mut Context) -> Result<bool, Ended> {
         let mut any = false;
         for _ in 0..BURST {
-            let Some(room) = self.outbox.room_for_letter() else { break };
+            let Some(room) = self.outbox.room_for_letter(self.now) else { break };
             let Poll::Ready(Some(letter)) = of.members.post().poll_take(room, cx) else { break };
             any = true;
             if !self.send_one(letter, room, of)? {
@@ -72,21 +75,26 @@ impl Open {
         });
         let frames = self.outbox.resume(aside);
         spoken?;
-        let bytes = frames.iter().map(|frame| FRAME + len(frame)).sum::<usize>();
+        let bytes = frames.iter().map(|frame| FRAME + frame.len()).sum::<usize>();
         let answer = letter.answer().cloned();
+        let takes = self.outbox.takes(&frames, self.now);
         if frames.is_empty() || supported.is_err() {
             letter.settle(Err(SendError::Refused));
+        } else if takes.is_none() {
+            letter.settle(Err(SendError::Refused));
+            self.take_back(answer, of)?;
         } else if bytes > max.saturating_add(FRAME) {
             letter.settle(Err(SendError::TooLarge { max }));
             self.take_back(answer, of)?;
-        } else if bytes > room.saturating_add(FRAME * frames.len()) {
+        } else if takes == Some(false) || bytes > room.saturating_add(FRAME * frames.len()) {
             self.take_back(answer, of)?;
             return Ok(false);
         } else {
             if let Some(answer) = answer {
                 self.owed.add(answer, Arc::clone(letter.outgoing()), &of.link.signal);
             }
-            self.outbox.hand_over_letter(letter, frames, &mut self.socket).map_err(lost)?;
+            let (socket, now) = (&mut self.socket, self.now);
+            self.outbox.hand_over_letter(letter, frames, socket, now).map_err(lost)?;
         }
         Ok(true)
     }
