@@ -16,6 +16,9 @@ pub struct Limits {
     /// [`Session::join`]: super::Session::join
     /// [`Session::leave`]: super::Session::leave
     pub batch: Option<usize>,
+    /// Bytes of names per call of the same, each name with four more for quotes and a comma; one name
+    /// goes always. `None`: no bound.
+    pub batch_bytes: Option<usize>,
     /// How old a socket may get before another one takes over. `None`: as old as it likes, unless
     /// [`Config::max_age`](field@crate::Config::max_age) says otherwise.
     pub max_age: Option<Duration>,
@@ -35,6 +38,13 @@ impl Limits {
     #[must_use]
     pub fn batch(mut self, names: usize) -> Self {
         self.batch = Some(names);
+        self
+    }
+
+    /// Sets [`batch_bytes`](field@Self::batch_bytes).
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = Some(bytes);
         self
     }
 

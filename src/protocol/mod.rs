@@ -7,6 +7,7 @@
 //!
 //! [`Direct`] is the default, and the degenerate case: one socket per name, joined by its URL.
 
+mod binance;
 mod direct;
 mod failure;
 pub(crate) mod json;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
 
+pub use binance::BinanceCombined;
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};

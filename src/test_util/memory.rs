@@ -225,6 +225,11 @@ impl Peer {
         self.frame(Frame::Ping(Bytes::new()));
     }
 
+    /// Sends a ping of this payload.
+    pub fn ping_with(&self, payload: impl Into<Bytes>) {
+        self.frame(Frame::Ping(payload.into()));
+    }
+
     /// Sends a pong, asked for or not.
     pub fn pong(&self) {
         self.frame(Frame::Pong(Bytes::new()));

@@ -5,6 +5,7 @@
 //! | hours of backoff in microseconds, with paused time | [`memory`]: a transport without sockets |
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
 //! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
+//! | clients of Binance's combined streams | [`MockBinance`] |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
@@ -40,6 +41,7 @@
 //! # }
 //! ```
 
+mod binance;
 mod channels;
 mod exchange;
 mod json_rpc;
@@ -47,6 +49,7 @@ pub mod memory;
 mod mock;
 mod server;
 
+pub use binance::MockBinance;
 pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use json_rpc::{MockDeribit, MockJsonRpc};

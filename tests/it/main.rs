@@ -4,6 +4,7 @@
 
 mod asker;
 mod batches;
+mod binance;
 mod callbacks;
 mod channels;
 mod compose;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use rand::rngs::SmallRng;
 use tokio::runtime::Handle as Runtime;
 
+use super::batch::Batch;
 use super::members::Members;
 use crate::engine::core::Core;
 use crate::engine::registry::{Changes, Link};
@@ -34,8 +35,8 @@ impl Context {
         self.tools.protocol.limits(&self.link.lane)
     }
 
-    /// Names per call of a session.
-    pub(super) fn batch(&self) -> usize {
-        self.limits().batch.unwrap_or(usize::MAX).max(1)
+    /// What one call of a session may ask for.
+    pub(super) fn batch(&self) -> Batch {
+        Batch::of(&self.limits())
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::batch::Batch;
 use crate::config::Backoff;
 use crate::engine::core::Core;
 use crate::engine::outgoing::Post;
@@ -160,10 +161,11 @@ impl Members {
         self.leaving.insert(name);
     }
 
-    /// Takes up to `most` names that the server is to be told to stop. Until it is, none of them is
+    /// Takes a `batch` of names that the server is to be told to stop. Until it is, none of them is
     /// joined again, and what it still says of their joins does not count.
-    pub(super) fn start_leaving(&mut self, most: usize) -> Vec<StreamName> {
-        let names: Vec<_> = self.leaving.iter().take(most).cloned().collect();
+    pub(super) fn start_leaving(&mut self, mut batch: Batch) -> Vec<StreamName> {
+        let names: Vec<_> =
+            self.leaving.iter().take_while(|name| batch.take(name)).cloned().collect();
         names.iter().for_each(|name| self.leaving.remove(name));
         names
     }
@@ -188,13 +190,16 @@ impl Members {
         self.wanted.first().is_some_and(|(not_before, _)| not_before.is_none_or(|at| at <= now))
     }
 
-    /// Takes up to `most` names that are to be joined now. The deadline of their joins begins when
+    /// Takes a `batch` of names that are to be joined now. The deadline of their joins begins when
     /// they are [written](Self::joins_are_written).
-    pub(super) fn start_joining(&mut self, most: usize, now: Instant) -> Vec<StreamName> {
+    pub(super) fn start_joining(&mut self, mut batch: Batch, now: Instant) -> Vec<StreamName> {
         let mut names = Vec::new();
-        while names.len() < most {
+        loop {
             match self.wanted.first() {
-                Some(&(not_before, key)) if not_before.is_none_or(|at| at <= now) => {
+                Some(&(not_before, key))
+                    if not_before.is_none_or(|at| at <= now)
+                        && batch.take(&self.members[key].topic.name) =>
+                {
                     self.move_to(key, Stage::Joining { deadline: None });
                     self.unwritten.push(key);
                     if not_before.is_some() {

@@ -13,6 +13,7 @@
 //! whatever state that finds it, or when the policy gives up.
 
 mod ask;
+mod batch;
 mod classify;
 mod context;
 mod desk;

@@ -73,7 +73,7 @@ async fn talk_in_memory<S: Service>(
                     peer.close(code, &reason);
                     closing = true;
                 }
-                Some(Say::Ping(_)) => peer.ping(),
+                Some(Say::Ping(payload)) => peer.ping_with(payload),
                 Some(Say::Send(message)) => peer.send(message),
                 Some(Say::Drop) | None => break,
             },
