@@ -112,8 +112,18 @@ impl<'a> MessageRef<'a> {
     pub(crate) const NONE: Self = Self(Lent::Text(""));
 
     #[inline]
-    fn packed(texts: &'a str, range: &Range<u32>) -> Self {
-        Self(Lent::Packed(texts, range.start as usize, range.end as usize))
+    fn binary(bytes: &'a [u8]) -> Self {
+        Self(Lent::Binary(bytes))
+    }
+
+    #[inline]
+    fn text(text: &'a str) -> Self {
+        Self(Lent::Text(text))
+    }
+
+    #[inline]
+    fn packed(texts: &'a str, range: &Range<usize>) -> Self {
+        Self(Lent::Packed(texts, range.start, range.end))
     }
 
     /// The payload, whichever kind it is.
@@ -172,8 +182,8 @@ impl<'a> From<&'a Message> for MessageRef<'a> {
     #[inline]
     fn from(message: &'a Message) -> Self {
         match message {
-            Message::Text(text) => Self(Lent::Text(text)),
-            Message::Binary(bytes) => Self(Lent::Binary(bytes)),
+            Message::Text(text) => Self::text(text),
+            Message::Binary(bytes) => Self::binary(bytes),
         }
     }
 }

@@ -14,6 +14,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
 use super::text::Text;
 use super::{Message, MessageRef};
 
@@ -28,14 +31,31 @@ pub(crate) struct Pack {
     ends: Vec<u32>,
     texts: String,
     /// Messages that are not in `texts`, and the place of each.
-    whole: Vec<(usize, Message)>,
+    whole: Vec<(usize, Whole)>,
+}
+
+/// A message in memory of its own.
+#[derive(Clone)]
+enum Whole {
+    Binary(Bytes),
+    Text(Utf8Bytes),
 }
 
 /// Where a message of a pack is.
 enum Place<'a> {
     /// In the string.
-    Text(Range<u32>),
-    Whole(&'a Message),
+    Text(Range<usize>),
+    Whole(&'a Whole),
+}
+
+impl Whole {
+    #[inline]
+    fn message(&self) -> Message {
+        match self {
+            Self::Binary(bytes) => Message::Binary(bytes.clone()),
+            Self::Text(text) => Message::Text(Text::own(text.clone())),
+        }
+    }
 }
 
 impl Pack {
@@ -43,6 +63,12 @@ impl Pack {
     pub(crate) fn reserve(&mut self, texts: usize, bytes: usize) {
         self.ends.reserve(texts);
         self.texts.reserve(bytes);
+    }
+
+    /// Makes room for so many messages that are not copied.
+    pub(crate) fn reserve_whole(&mut self, messages: usize) {
+        self.ends.reserve(messages);
+        self.whole.reserve(messages);
     }
 
     /// Gives back room that is not needed, if it is worth the while.
@@ -75,7 +101,11 @@ impl Pack {
 
     fn push_whole(&mut self, message: Message) {
         self.bytes += message.len();
-        self.whole.push((self.ends.len(), message));
+        let whole = match message {
+            Message::Binary(bytes) => Whole::Binary(bytes),
+            Message::Text(text) => Whole::Text(text.into_own()),
+        };
+        self.whole.push((self.ends.len(), whole));
         self.ends.push(self.ends.last().copied().unwrap_or_default());
     }
 
@@ -112,33 +142,39 @@ impl Pack {
 
     #[inline]
     fn place(&self, index: usize) -> Option<Place<'_>> {
-        let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        if start == end && !self.whole.is_empty() {
-            if let Ok(at) = self.whole.binary_search_by_key(&index, |(place, _)| *place) {
-                return Some(Place::Whole(&self.whole[at].1));
+        let end = *self.ends.get(index)? as usize;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        if start == end {
+            if let Some(whole) = self.whole_at(index) {
+                return Some(Place::Whole(whole));
             }
         }
         Some(Place::Text(start..end))
+    }
+
+    #[inline(never)]
+    fn whole_at(&self, index: usize) -> Option<&Whole> {
+        let at = self.whole.binary_search_by_key(&index, |(place, _)| *place).ok()?;
+        Some(&self.whole[at].1)
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<MessageRef<'_>> {
         Some(match self.place(index)? {
             Place::Text(range) => MessageRef::packed(&self.texts, &range),
-            Place::Whole(message) => message.into(),
+            Place::Whole(Whole::Binary(bytes)) => MessageRef::binary(bytes),
+            Place::Whole(Whole::Text(text)) => MessageRef::text(text.as_str()),
         })
     }
 
     #[inline]
-    pub(super) fn text(&self, range: &Range<u32>) -> &str {
-        self.texts.get(range.start as usize..range.end as usize).unwrap_or_default()
+    pub(super) fn text(&self, range: &Range<usize>) -> &str {
+        self.texts.get(range.clone()).unwrap_or_default()
     }
 
     #[inline]
-    pub(super) fn text_bytes(&self, range: &Range<u32>) -> &[u8] {
-        let range = range.start as usize..range.end as usize;
-        self.texts.as_bytes().get(range).unwrap_or_default()
+    pub(super) fn text_bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.texts.as_bytes().get(range.clone()).unwrap_or_default()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = MessageRef<'_>> {
@@ -154,7 +190,8 @@ impl IntoIterator for Pack {
     fn into_iter(mut self) -> Self::IntoIter {
         let mut whole = std::mem::take(&mut self.whole).into_iter().peekable();
         let message = |index| match whole.next_if(|(place, _)| *place == index) {
-            Some((_, message)) => message,
+            Some((_, Whole::Binary(bytes))) => Message::Binary(bytes),
+            Some((_, Whole::Text(text))) => Message::Text(Text::own(text)),
             None => self.get(index).map_or_else(|| Message::text(""), MessageRef::to_message),
         };
         (0..self.len()).map(message).collect::<Vec<_>>().into_iter()
@@ -181,8 +218,8 @@ impl fmt::Debug for Pack {
 pub(crate) fn message_of(pack: &Arc<Pack>, index: usize) -> Message {
     match pack.place(index) {
         Some(Place::Text(range)) => Message::Text(Text::held(Arc::clone(pack), range)),
-        Some(Place::Whole(message)) => message.clone(),
-        None => Message::text(""),
+        Some(Place::Whole(whole)) => whole.message(),
+        None => Message::Text(Text::from_static("")),
     }
 }
 
@@ -201,7 +238,8 @@ impl Run {
     pub(crate) fn message(self: &Arc<Self>, index: usize) -> Message {
         match self.0.place(index) {
             Some(Place::Text(range)) => Message::Text(Text::among(Arc::clone(self), range)),
-            _ => message_of(&self.0, index),
+            Some(Place::Whole(whole)) => whole.message(),
+            None => Message::Text(Text::from_static("")),
         }
     }
 

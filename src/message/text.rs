@@ -21,9 +21,9 @@ pub struct Text(Repr);
 #[derive(Clone)]
 enum Repr {
     /// One of a pack, whose references its reader counts.
-    Among(Arc<Run>, Range<u32>),
+    Among(Arc<Run>, Range<usize>),
     /// One of a pack.
-    Held(Arc<Pack>, Range<u32>),
+    Held(Arc<Pack>, Range<usize>),
     Own(Utf8Bytes),
 }
 
@@ -35,12 +35,25 @@ impl Text {
     }
 
     #[inline]
-    pub(super) fn among(run: Arc<Run>, range: Range<u32>) -> Self {
+    pub(super) fn own(text: Utf8Bytes) -> Self {
+        Self(Repr::Own(text))
+    }
+
+    /// The same in memory of its own: a copy, if it is one of a pack.
+    pub(super) fn into_own(self) -> Utf8Bytes {
+        match self.0 {
+            Repr::Own(text) => text,
+            Repr::Among(..) | Repr::Held(..) => self.as_str().into(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn among(run: Arc<Run>, range: Range<usize>) -> Self {
         Self(Repr::Among(run, range))
     }
 
     #[inline]
-    pub(super) fn held(pack: Arc<Pack>, range: Range<u32>) -> Self {
+    pub(super) fn held(pack: Arc<Pack>, range: Range<usize>) -> Self {
         Self(Repr::Held(pack, range))
     }
 
@@ -82,13 +95,10 @@ impl Text {
     /// Those bytes of it, in the same memory; `None` if that is no text.
     pub(super) fn part(&self, part: Range<usize>) -> Option<Self> {
         self.as_str().get(part.clone())?;
-        let within = |whole: &Range<u32>| {
-            let at = |offset| whole.start.checked_add(u32::try_from(offset).ok()?);
-            Some(at(part.start)?..at(part.end)?)
-        };
+        let within = |whole: &Range<usize>| whole.start + part.start..whole.start + part.end;
         Some(match &self.0 {
-            Repr::Among(run, whole) => Self::among(Arc::clone(run), within(whole)?),
-            Repr::Held(pack, whole) => Self::held(Arc::clone(pack), within(whole)?),
+            Repr::Among(run, whole) => Self::among(Arc::clone(run), within(whole)),
+            Repr::Held(pack, whole) => Self::held(Arc::clone(pack), within(whole)),
             Repr::Own(text) => Self::try_from(Bytes::from(text.clone()).slice(part)).ok()?,
         })
     }

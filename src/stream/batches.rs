@@ -182,8 +182,8 @@ impl<T> Items<T> {
     /// Appends what `reader` has come to, so that there are `max` items at most.
     fn put(&mut self, next: Next, reader: &mut Reader, max: usize) {
         let part = match next {
-            Next::Closed(reason) => Part::Notice(StreamError::Closed(reason)),
-            Next::Gap(gap) => Part::Notice(StreamError::Gap(gap)),
+            Next::Closed(reason) => Part::Notice(StreamError::Closed(*reason)),
+            Next::Gap(gap) => Part::Notice(StreamError::Gap(*gap)),
             Next::Message => match reader.take_many(max - self.left) {
                 Some(taken) => Part::Messages(taken),
                 None => return,

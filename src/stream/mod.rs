@@ -270,12 +270,26 @@ impl<T: FromMessage> Subscription<T> {
         self.seat.core().seed ^ hasher.finish()
     }
 
+    #[inline]
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
-        if let Some(read) = self.reader.take_here(T::from_entry) {
-            return Poll::Ready(Some(self.judged(read)));
+        match self.reader.here() {
+            Some(entry) => match T::from_entry(&entry) {
+                Ok(value) => Poll::Ready(Some(Ok(value))),
+                Err(e) => Poll::Ready(Some(Err(self.unreadable(e)))),
+            },
+            None => self.poll_step(cx),
         }
-        let next = ready!(self.reader.poll_next(cx));
-        Poll::Ready(next.and_then(|next| self.item(next)))
+    }
+
+    /// The next item, which is not one of the batch that the reader is in. Kept out of the way of
+    /// those that are: it is most of the code, and among it each message would be moved about in
+    /// memory.
+    #[inline(never)]
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        match ready!(self.reader.poll_refill(cx)) {
+            Some(Next::Message) if self.reader.has_message() => self.poll_recv(cx),
+            next => Poll::Ready(next.and_then(|next| self.item(next))),
+        }
     }
 
     /// What the reader has come to, as an item.
@@ -293,18 +307,21 @@ impl<T: FromMessage> Subscription<T> {
                 let read = self.reader.take(read)?;
                 self.judged(read)
             }
-            Next::Gap(gap) => Err(StreamError::Gap(gap)),
-            Next::Closed(reason) => Err(StreamError::Closed(reason)),
+            Next::Gap(gap) => Err(StreamError::Gap(*gap)),
+            Next::Closed(reason) => Err(StreamError::Closed(*reason)),
         })
     }
 
     /// What was read, counted if it could not be.
     #[inline]
     fn judged<R>(&self, read: Result<R, DecodeError>) -> Result<R, StreamError> {
-        read.map_err(|e| {
-            self.seat.core().metrics.decode_error();
-            StreamError::Decode(e)
-        })
+        read.map_err(|e| self.unreadable(e))
+    }
+
+    #[cold]
+    fn unreadable(&self, e: DecodeError) -> StreamError {
+        self.seat.core().metrics.decode_error();
+        StreamError::Decode(e)
     }
 }
 
@@ -316,7 +333,7 @@ impl<T: FromMessage> Many for Subscription<T> {
     }
 
     fn one_now(&mut self, cx: &mut Context<'_>) -> Option<Self::Item> {
-        if let Some(read) = self.reader.take_here(T::from_entry) {
+        if let Some(read) = self.reader.here().map(|entry| T::from_entry(&entry)) {
             return Some(self.judged(read));
         }
         let next = self.reader.next_now(cx)?;
@@ -327,6 +344,7 @@ impl<T: FromMessage> Many for Subscription<T> {
 impl<T: FromMessage> Stream for Subscription<T> {
     type Item = Result<T, StreamError>;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_recv(cx)
     }

@@ -45,7 +45,7 @@ pub use self::tls::{Tls, TlsError};
 pub(crate) use self::tungstenite::Opening;
 pub use self::tungstenite::{Tungstenite, TungsteniteSocket};
 pub use socket::Frames;
-pub(crate) use socket::Part;
+pub(crate) use socket::{Control, Part};
 
 /// Opens sockets.
 ///

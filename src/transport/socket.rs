@@ -1,7 +1,9 @@
 //! Where a socket puts what it reads.
 
+use bytes::Bytes;
+
 use super::Frame;
-use crate::message::Pack;
+use crate::message::{Pack, Text};
 
 /// Frames read from a socket, up to a budget.
 #[derive(Debug)]
@@ -17,9 +19,17 @@ pub struct Frames {
 /// Some of the frames.
 #[derive(Debug)]
 pub(crate) enum Part {
-    Frame(Frame),
-    /// Small texts, each of which came in a frame of its own.
-    Texts(Pack),
+    Control(Control),
+    /// Messages that came with no control frame among them.
+    Messages(Pack),
+}
+
+/// A control frame (RFC 6455 §5.5).
+#[derive(Debug)]
+pub(crate) enum Control {
+    Close(Option<(u16, Text)>),
+    Ping(Bytes),
+    Pong(Bytes),
 }
 
 impl Frames {
@@ -38,29 +48,30 @@ impl Frames {
     /// Adds a frame.
     #[inline]
     pub fn push(&mut self, frame: Frame) {
-        self.bytes += match &frame {
-            Frame::Data(message) => message.len(),
-            Frame::Ping(payload) | Frame::Pong(payload) => payload.len(),
-            Frame::Close(_) => 0,
+        let control = match frame {
+            Frame::Data(message) => return self.push_messages(|messages| messages.push(message)),
+            Frame::Close(close) => Control::Close(close),
+            Frame::Ping(payload) => Control::Ping(payload),
+            Frame::Pong(payload) => Control::Pong(payload),
         };
+        self.bytes += control.payload().map_or(0, Bytes::len);
         self.len += 1;
-        self.parts.push(Part::Frame(frame));
+        self.parts.push(Part::Control(control));
     }
 
-    /// Adds texts, by what `push` does with the ones that come last.
-    pub(crate) fn push_texts<R>(&mut self, push: impl FnOnce(&mut Pack) -> R) -> R {
-        let mut texts = match self.parts.pop() {
-            Some(Part::Texts(texts)) => texts,
-            other => {
-                self.parts.extend(other);
-                Pack::default()
-            }
+    /// Adds messages, by what `push` does with the ones that come last.
+    #[inline]
+    pub(crate) fn push_messages<R>(&mut self, push: impl FnOnce(&mut Pack) -> R) -> R {
+        if !matches!(self.parts.last(), Some(Part::Messages(_))) {
+            self.parts.push(Part::Messages(Pack::default()));
+        }
+        let Some(Part::Messages(messages)) = self.parts.last_mut() else {
+            unreachable!("they are the last part");
         };
-        let (len, bytes) = (texts.len(), texts.bytes());
-        let pushed = push(&mut texts);
-        self.len += texts.len() - len;
-        self.bytes += texts.bytes() - bytes;
-        self.parts.push(Part::Texts(texts));
+        let (len, bytes) = (messages.len(), messages.bytes());
+        let pushed = push(messages);
+        self.len += messages.len() - len;
+        self.bytes += messages.bytes() - bytes;
         pushed
     }
 
@@ -107,11 +118,11 @@ impl Frames {
     /// Takes all frames out, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
         self.drain_parts().flat_map(|part| {
-            let (frame, texts) = match part {
-                Part::Frame(frame) => (Some(frame), Pack::default()),
-                Part::Texts(texts) => (None, texts),
+            let (control, messages) = match part {
+                Part::Control(control) => (Some(control.into()), Pack::default()),
+                Part::Messages(messages) => (None, messages),
             };
-            frame.into_iter().chain(texts.into_iter().map(Frame::Data))
+            control.into_iter().chain(messages.into_iter().map(Frame::Data))
         })
     }
 
@@ -119,6 +130,25 @@ impl Frames {
     pub(crate) fn drain_parts(&mut self) -> impl Iterator<Item = Part> + '_ {
         (self.bytes, self.drained, self.len) = (0, false, 0);
         self.parts.drain(..)
+    }
+}
+
+impl Control {
+    fn payload(&self) -> Option<&Bytes> {
+        match self {
+            Self::Close(_) => None,
+            Self::Ping(payload) | Self::Pong(payload) => Some(payload),
+        }
+    }
+}
+
+impl From<Control> for Frame {
+    fn from(control: Control) -> Self {
+        match control {
+            Control::Close(close) => Self::Close(close),
+            Control::Ping(payload) => Self::Ping(payload),
+            Control::Pong(payload) => Self::Pong(payload),
+        }
     }
 }
 
@@ -140,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn texts_count_as_frames_and_come_out_in_their_place() {
+    fn messages_count_as_frames_and_come_out_in_their_place() {
         let mut frames = Frames::with_budget(4, 100);
-        let push = |frames: &mut Frames, text| frames.push_texts(|texts| texts.push_text(text));
+        let push = |frames: &mut Frames, text| frames.push_messages(|texts| texts.push_text(text));
         push(&mut frames, "a");
         push(&mut frames, "b");
         frames.push(Frame::Ping("".into()));

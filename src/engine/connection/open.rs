@@ -27,11 +27,11 @@ use crate::engine::outgoing::Outgoing;
 use crate::engine::registry::Link;
 use crate::engine::request::Owed;
 use crate::engine::tokens::{Issued, Tokens};
-use crate::message::{Message, Pack, message_of};
+use crate::message::{Pack, message_of};
 use crate::name::StreamName;
 use crate::observe::Metrics;
-use crate::protocol::{Cx, DisconnectReason, Mark, Request, Rotation, Session, To, Verdict};
-use crate::transport::{BoxSocket, Frame, Frames, Part, TransportError};
+use crate::protocol::{Cx, DisconnectReason, Request, Rotation, Session, Verdict};
+use crate::transport::{BoxSocket, Control, Frame, Frames, Part, TransportError};
 
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
@@ -241,47 +241,43 @@ impl Open {
         self.pulse.heard(self.now);
         let relays = self.ready && self.session.relays();
         for part in frames.drain_parts() {
-            let frame = match part {
-                Part::Frame(frame) => frame,
-                Part::Texts(mut texts) if relays => {
-                    texts.fit();
-                    of.members.relay(texts);
-                    continue;
+            match part {
+                Part::Messages(messages) if messages.is_empty() => {}
+                Part::Messages(mut messages) => {
+                    messages.fit();
+                    if relays {
+                        of.members.relay(messages);
+                    } else {
+                        self.receive(messages, of)?;
+                    }
                 }
-                Part::Texts(texts) => {
-                    self.receive_texts(texts, of)?;
-                    continue;
-                }
-            };
-            match frame {
-                Frame::Close(close) => {
-                    let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
-                    let reason = self.mask.apply_to(DisconnectReason::closed(code, &reason));
-                    return Err(Ended::Lost { error: TransportError::new(reason), close: true });
-                }
-                Frame::Data(message) if relays => {
-                    of.members.data(To::All, message, Mark::default());
-                }
-                Frame::Data(message) => self.receive(&message, of)?,
-                // The socket has answered it; the answer is to leave the house in time.
-                Frame::Ping(_) => self.outbox.ponged(self.now),
-                Frame::Pong(payload) => {
-                    self.word.iter_mut().for_each(|word| word.pong(&payload));
-                }
+                Part::Control(control) => self.hear(control)?,
             }
         }
         Ok(())
     }
 
-    fn receive_texts(&mut self, mut texts: Pack, of: &mut Context) -> Poised {
-        texts.fit();
-        let count = texts.len();
-        let texts = Arc::new(texts);
-        (0..count).try_for_each(|i| self.receive(&message_of(&texts, i), of))
+    fn hear(&mut self, control: Control) -> Poised {
+        match control {
+            Control::Close(close) => {
+                let (code, reason) = close.map_or((None, "".into()), |(c, r)| (Some(c), r));
+                let reason = self.mask.apply_to(DisconnectReason::closed(code, &reason));
+                return Err(Ended::Lost { error: TransportError::new(reason), close: true });
+            }
+            // The socket has answered it; the answer is to leave the house in time.
+            Control::Ping(_) => self.outbox.ponged(self.now),
+            Control::Pong(payload) => self.word.iter_mut().for_each(|word| word.pong(&payload)),
+        }
+        Ok(())
     }
 
-    fn receive(&mut self, message: &Message, of: &mut Context) -> Poised {
-        self.speak(of, |session, cx| session.receive(message, cx))
+    fn receive(&mut self, messages: Pack, of: &mut Context) -> Poised {
+        let count = messages.len();
+        let messages = Arc::new(messages);
+        (0..count).try_for_each(|index| {
+            let message = message_of(&messages, index);
+            self.speak(of, |session, cx| session.receive(&message, cx))
+        })
     }
 
     /// Lets the session speak, and acts upon what it said.

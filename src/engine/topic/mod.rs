@@ -27,14 +27,12 @@ mod reader;
 mod ring;
 mod source;
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use self::ring::Ring;
 pub(crate) use self::ring::Seen;
-use self::ring::{Parked, Ring};
-use super::defect::{Defect, seeded};
 use super::outgoing::Outgoing;
 use super::sync::{Mutex, Watch};
 use crate::batch::Entry;
@@ -90,32 +88,7 @@ impl Topic {
 
     /// A reader of everything that is published from now on.
     pub(crate) fn read(self: &Arc<Self>) -> Reader {
-        let mut ring = self.ring.lock();
-        let (cursor, number) = (ring.next, ring.next_reader);
-        ring.next_reader += 1;
-        let at = Arc::new(AtomicU64::new(cursor));
-        let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
-        let notice = ring.notices_gone; // Those that are there tell of what was before it.
-        if seeded(Defect::ReplayInTwoSteps) {
-            drop(ring);
-            ring = self.ring.lock();
-        }
-        let replay = ring.latest().filter(|_| self.settings.replay_latest).map(Arc::clone);
-        drop(ring);
-        Reader {
-            at,
-            batch: None,
-            cursor,
-            ended: false,
-            notice,
-            number,
-            pending: None,
-            place,
-            replay,
-            replayed: false,
-            run: OnceLock::new(),
-            topic: Arc::clone(self),
-        }
+        Reader::new(self)
     }
 
     /// What `read` makes of the latest message, if there was one.

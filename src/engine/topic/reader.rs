@@ -9,7 +9,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::Topic;
-use super::ring::{Cursor, Ring, merged};
+use super::ring::{Cursor, Parked, Ring, merged};
 use crate::batch::{Batch, Entry, RUN, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
@@ -19,6 +19,13 @@ use crate::message::Run;
 /// One reader of a topic. Dropping it frees its place.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    pub(super) walk: Walk,
+    pub(super) topic: Arc<Topic>,
+}
+
+/// How far a reader has come. Apart from the topic, whose lock is held while this changes.
+#[derive(Debug)]
+pub(crate) struct Walk {
     /// The cursor, for others to see.
     pub(super) at: Arc<AtomicU64>,
     /// The batch that `cursor` is in.
@@ -37,20 +44,49 @@ pub(crate) struct Reader {
     pub(super) replay: Option<Arc<Batch>>,
     /// Whether that was the last thing yielded.
     pub(super) replayed: bool,
-    pub(super) topic: Arc<Topic>,
 }
 
-/// What a reader comes to next.
+/// What a reader comes to next. Small, since it is handed from function to function with each batch:
+/// what is rare is boxed.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// The stream is over.
-    Closed(CloseReason),
-    Gap(Gap),
+    Closed(Box<CloseReason>),
+    Gap(Box<Gap>),
     /// [`Reader::take`] has it.
     Message,
 }
 
 impl Reader {
+    pub(super) fn new(topic: &Arc<Topic>) -> Self {
+        let mut ring = topic.ring.lock();
+        let (cursor, number) = (ring.next, ring.next_reader);
+        ring.next_reader += 1;
+        let at = Arc::new(AtomicU64::new(cursor));
+        let place = ring.readers.insert(Parked { at: Arc::clone(&at), waker: None });
+        let notice = ring.notices_gone; // Those that are there tell of what was before it.
+        if seeded(Defect::ReplayInTwoSteps) {
+            drop(ring);
+            ring = topic.ring.lock();
+        }
+        let replay = ring.latest().filter(|_| topic.settings.replay_latest).map(Arc::clone);
+        drop(ring);
+        let walk = Walk {
+            at,
+            batch: None,
+            cursor,
+            ended: false,
+            notice,
+            number,
+            pending: None,
+            place,
+            replay,
+            replayed: false,
+            run: OnceLock::new(),
+        };
+        Self { topic: Arc::clone(topic), walk }
+    }
+
     /// What comes next; `None` after the end.
     #[inline]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
@@ -60,8 +96,9 @@ impl Reader {
         self.poll_refill(cx)
     }
 
-    fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        if self.ended {
+    /// The same, for a reader that has read its batch.
+    pub(crate) fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if self.walk.ended {
             return Poll::Ready(None);
         }
         // Once per batch, so that a reader that always finds one lets other tasks run.
@@ -83,7 +120,7 @@ impl Reader {
     }
 
     fn refill_now(&mut self, cx: &mut Context<'_>) -> Option<Next> {
-        if self.ended || !coop::has_budget_remaining() {
+        if self.walk.ended || !coop::has_budget_remaining() {
             return None;
         }
         let Poll::Ready(coop) = coop::poll_proceed(cx) else { return None };
@@ -92,51 +129,123 @@ impl Reader {
         Some(next)
     }
 
-    fn has_message(&self) -> bool {
-        self.batch.as_ref().is_some_and(|batch| self.cursor < batch.end())
+    /// Whether there is a message left of the batch that it is in.
+    pub(crate) fn has_message(&self) -> bool {
+        self.walk.batch.as_ref().is_some_and(|batch| self.walk.cursor < batch.end())
     }
 
     /// Steps to what comes next; if there is nothing, asks for `parking` to be woken by it.
     fn refill(&mut self, parking: Option<&Context<'_>>) -> Option<Next> {
-        drop(self.batch.take());
-        drop(self.run.take());
+        drop(self.walk.batch.take());
+        drop(self.walk.run.take());
         let next = self.step(parking)?;
-        self.replayed = false;
+        self.walk.replayed = false;
         Some(next)
     }
 
     fn step(&mut self, parking: Option<&Context<'_>>) -> Option<Next> {
-        if self.replay.is_some() {
+        if self.walk.replay.is_some() {
             return Some(Next::Message);
         }
-        if let Some(gap) = self.pending.take() {
-            return Some(Next::Gap(*gap));
+        if let Some(gap) = self.walk.pending.take() {
+            return Some(Next::Gap(gap));
         }
-        let topic = Arc::clone(&self.topic);
         let replaced = {
-            let mut ring = topic.ring.lock();
-            if let Some(next) = self.advance(&mut ring) {
+            let mut ring = self.topic.ring.lock();
+            if let Some(next) = self.walk.advance(&mut ring) {
                 drop(ring);
-                if let Next::Gap(gap @ Gap::Lagged { .. }) = &next {
-                    topic.counted(gap);
+                match &next {
+                    Next::Gap(gap) if matches!(**gap, Gap::Lagged { .. }) => {
+                        self.topic.counted(gap);
+                    }
+                    _ => {}
                 }
                 return Some(next);
             }
             if seeded(Defect::ParkInTwoSteps) {
                 drop(ring);
-                ring = topic.ring.lock();
+                ring = self.topic.ring.lock();
             }
-            parking.and_then(|cx| register(&mut ring.readers[self.place].waker, cx))
+            parking.and_then(|cx| register(&mut ring.readers[self.walk.place].waker, cx))
         };
         drop(replaced);
         None
     }
 
+    /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
+    pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        if self.walk.batch.is_none() {
+            return self.take_replay(read);
+        }
+        self.here().map(|entry| read(&entry))
+    }
+
+    /// The next message of the batch that this reader is in, if there is one, and steps over it: the
+    /// short way to almost all messages.
+    #[inline]
+    pub(crate) fn here(&mut self) -> Option<Entry<'_>> {
+        let batch = self.walk.batch.as_ref()?;
+        let (index, len) = ((self.walk.cursor - batch.first) as usize, batch.messages.len());
+        if index >= len {
+            return None;
+        }
+        self.walk.cursor += 1; // Before the user's code runs: a panic in it costs one message.
+        self.walk.at.store(self.walk.cursor, Relaxed);
+        // For fewer messages, it would cost more than it saves.
+        let run = (len >= RUN).then_some(&self.walk.run);
+        Some(Entry::new(batch, index).within(run))
+    }
+
+    /// The message that [`poll_next`](Self::poll_next) has announced with those of its batch that
+    /// follow on it, `limit` at most, and steps over them.
+    pub(crate) fn take_many(&mut self, limit: usize) -> Option<Taken> {
+        let Some(batch) = self.walk.batch.take() else {
+            let batch = self.walk.replay.take()?;
+            self.walk.replayed = true;
+            return Some(Taken::replay(batch));
+        };
+        let from = self.walk.cursor;
+        self.walk.cursor = batch.end().min(from.saturating_add(limit as u64));
+        self.walk.at.store(self.walk.cursor, Relaxed);
+        if self.walk.cursor < batch.end() {
+            self.walk.batch = Some(Arc::clone(&batch));
+        }
+        Some(Taken::new(batch, from, limit))
+    }
+
+    fn take_replay<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
+        let batch = self.walk.replay.take()?;
+        self.walk.replayed = true;
+        Some(read(&Entry::last(&batch)?.replayed()))
+    }
+
+    /// Whether what was yielded last came before this reader did.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.walk.replayed
+    }
+
+    /// When the message last [taken](Self::take) was read from the socket.
+    pub(crate) fn received_at(&self) -> Option<Instant> {
+        self.walk.batch.as_ref().map(|batch| batch.received_at)
+    }
+
+    /// Whether the end has been met.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.walk.ended
+    }
+
+    /// How many messages are published that this reader has not come to.
+    pub(crate) fn lag(&self) -> u64 {
+        self.topic.ring.lock().next - self.walk.cursor
+    }
+}
+
+impl Walk {
     /// Steps to what comes next, if there is anything.
     fn advance(&mut self, ring: &mut Ring) -> Option<Next> {
         let mut place = Cursor { notice: &mut self.notice, number: self.number };
         if let Some(gap) = ring.next_notice(&mut place, self.cursor) {
-            return Some(Next::Gap(gap));
+            return Some(Next::Gap(Box::new(gap)));
         }
         if self.cursor < ring.first {
             let missed = ring.first - self.cursor;
@@ -152,7 +261,7 @@ impl Reader {
                     None => gap,
                 }));
             }
-            return Some(Next::Gap(Gap::Lagged { missed }));
+            return Some(Next::Gap(Box::new(Gap::Lagged { missed })));
         }
         if let Some(batch) = ring.batch_at(self.cursor) {
             self.batch = Some(Arc::clone(batch));
@@ -160,74 +269,7 @@ impl Reader {
         }
         let reason = ring.closed.clone()?;
         self.ended = true;
-        Some(Next::Closed(reason))
-    }
-
-    /// The message that [`poll_next`](Self::poll_next) has announced, and steps over it.
-    pub(crate) fn take<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
-        if self.batch.is_none() {
-            return self.take_replay(read);
-        }
-        self.take_here(read)
-    }
-
-    /// The next message of the batch that this reader is in, if there is one, and steps over it: the
-    /// short way to almost all messages.
-    #[inline]
-    pub(crate) fn take_here<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
-        let batch = self.batch.as_ref()?;
-        let (index, len) = ((self.cursor - batch.first) as usize, batch.messages.len());
-        if index >= len {
-            return None;
-        }
-        self.cursor += 1; // Before the user's code runs: a panic in it costs one message.
-        self.at.store(self.cursor, Relaxed);
-        // For fewer messages, it would cost more than it saves.
-        let run = (len >= RUN).then_some(&self.run);
-        Some(read(&Entry::new(batch, index).within(run)))
-    }
-
-    /// The message that [`poll_next`](Self::poll_next) has announced with those of its batch that
-    /// follow on it, `limit` at most, and steps over them.
-    pub(crate) fn take_many(&mut self, limit: usize) -> Option<Taken> {
-        let Some(batch) = self.batch.take() else {
-            let batch = self.replay.take()?;
-            self.replayed = true;
-            return Some(Taken::replay(batch));
-        };
-        let from = self.cursor;
-        self.cursor = batch.end().min(from.saturating_add(limit as u64));
-        self.at.store(self.cursor, Relaxed);
-        if self.cursor < batch.end() {
-            self.batch = Some(Arc::clone(&batch));
-        }
-        Some(Taken::new(batch, from, limit))
-    }
-
-    fn take_replay<T>(&mut self, read: impl FnOnce(&Entry<'_>) -> T) -> Option<T> {
-        let batch = self.replay.take()?;
-        self.replayed = true;
-        Some(read(&Entry::last(&batch)?.replayed()))
-    }
-
-    /// Whether what was yielded last came before this reader did.
-    pub(crate) fn is_replayed(&self) -> bool {
-        self.replayed
-    }
-
-    /// When the message last [taken](Self::take) was read from the socket.
-    pub(crate) fn received_at(&self) -> Option<Instant> {
-        self.batch.as_ref().map(|batch| batch.received_at)
-    }
-
-    /// Whether the end has been met.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// How many messages are published that this reader has not come to.
-    pub(crate) fn lag(&self) -> u64 {
-        self.topic.ring.lock().next - self.cursor
+        Some(Next::Closed(Box::new(reason)))
     }
 }
 
@@ -235,7 +277,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let (parked, evicted) = {
             let mut ring = self.topic.ring.lock();
-            let parked = ring.readers.remove(self.place);
+            let parked = ring.readers.remove(self.walk.place);
             (parked, ring.trim(&self.topic.settings))
         };
         drop((parked, evicted));

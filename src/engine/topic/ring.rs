@@ -297,6 +297,10 @@ impl Ring {
     }
 
     pub(super) fn batch_at(&self, position: u64) -> Option<&Arc<Batch>> {
+        // Who keeps up with the source is in the last one.
+        if let Some(last) = self.batches.back().filter(|last| last.first <= position) {
+            return Some(last).filter(|last| position < last.end());
+        }
         let index = self.batches.partition_point(|batch| batch.end() <= position);
         self.batches.get(index)
     }

@@ -59,7 +59,7 @@ impl Decoder {
         let (most, room) = frames.room();
         let likely = most.min(bytes.len() / (first.len() + 2)).max(1);
         let (mut at, mut taken) = (0, 0);
-        let taking = frames.push_texts(|texts| {
+        let taking = frames.push_messages(|texts| {
             // As if all were as long as the first one: they often are.
             texts.reserve(
                 likely,
@@ -80,11 +80,11 @@ impl Decoder {
         taking
     }
 
-    /// How many of `bytes` are whole frames: no more than `frames` or, but for the last one, than
-    /// `payload` bytes of payload. Small texts end them.
-    pub(super) fn whole(bytes: &[u8], frames: usize, payload: usize) -> usize {
-        let (mut at, mut taken) = (0, 0);
-        for _ in 0..frames {
+    /// How many whole frames `bytes` begin with, and how many bytes they are: no more than `frames`
+    /// or, but for the last one, than `payload` bytes of payload. Small texts end them.
+    pub(super) fn whole(bytes: &[u8], frames: usize, payload: usize) -> (usize, usize) {
+        let (mut at, mut count, mut taken) = (0, 0, 0);
+        while count < frames {
             if taken >= payload || (at > 0 && small_text(&bytes[at..], SMALL).is_some()) {
                 break;
             }
@@ -93,18 +93,26 @@ impl Decoder {
             if len > bytes.len() - at {
                 break;
             }
-            at += len;
+            (at, count) = (at + len, count + 1);
             taken += len - extent.head;
         }
-        at
+        (count, at)
     }
 
-    /// Decodes `bytes`, which are whole frames.
-    pub(super) fn decode(&mut self, mut bytes: Bytes, frames: &mut Frames) -> Result<(), Fault> {
+    /// Decodes `bytes`, which are `count` whole frames.
+    pub(super) fn decode(
+        &mut self,
+        mut bytes: Bytes,
+        count: usize,
+        frames: &mut Frames,
+    ) -> Result<(), Fault> {
         let mut at = 0;
         while let Some(extent) = Extent::of(&bytes[at..]) {
             let head = self.judge(&bytes[at..], extent)?;
             self.judged = false;
+            if at == 0 && count > 1 && !head.kind.is_control() {
+                frames.push_messages(|messages| messages.reserve_whole(count));
+            }
             let end = at.saturating_add(extent.len());
             if end >= bytes.len() {
                 bytes.advance(at + extent.head); // The last one needs no reference of its own.

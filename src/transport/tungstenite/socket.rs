@@ -9,10 +9,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{
+    CloseCode, Control as ControlCode, OpCode,
+};
 
 use super::super::stream::Stream;
-use super::super::{Frame, Frames, Part, Socket, TransportError};
+use super::super::{Control, Frame, Frames, Part, Socket, TransportError};
 use super::MAX_SEND;
 use super::assembly::Assembly;
 use super::decoder::Decoder;
@@ -96,8 +98,8 @@ impl TungsteniteSocket {
             }
             let (room, payload) = frames.room();
             match Decoder::whole(self.intake.bytes(), room, payload) {
-                0 => break,
-                whole => self.decoder.decode(self.intake.split(whole), frames)?,
+                (_, 0) => break,
+                (count, len) => self.decoder.decode(self.intake.split(len), count, frames)?,
             }
         }
         if !frames.is_full() && !self.intake.bytes().is_empty() {
@@ -111,10 +113,10 @@ impl TungsteniteSocket {
     fn answer(&mut self, frames: &Frames, before: usize) -> Result<(), TransportError> {
         for part in &frames.parts()[before..] {
             match part {
-                Part::Frame(Frame::Ping(payload)) if !self.closing => {
+                Part::Control(Control::Ping(payload)) if !self.closing => {
                     self.writer.pong(payload.clone());
                 }
-                Part::Frame(Frame::Close(close)) if !self.closing => {
+                Part::Control(Control::Close(close)) if !self.closing => {
                     self.push_close(close.as_ref().map(|(code, reason)| (*code, &**reason)))?;
                 }
                 _ => {}
@@ -137,7 +139,7 @@ impl TungsteniteSocket {
             payload.put_u16(code);
             payload.put_slice(shortened(reason).as_bytes());
         }
-        self.push(OpCode::Control(Control::Close), payload.freeze())?;
+        self.push(OpCode::Control(ControlCode::Close), payload.freeze())?;
         self.closing = true;
         Ok(())
     }
@@ -199,8 +201,8 @@ impl Socket for TungsteniteSocket {
             Frame::Data(message) => {
                 self.push(data(message.as_text().is_some()), message.into_bytes())
             }
-            Frame::Ping(payload) => self.push(OpCode::Control(Control::Ping), payload),
-            Frame::Pong(payload) => self.push(OpCode::Control(Control::Pong), payload),
+            Frame::Ping(payload) => self.push(OpCode::Control(ControlCode::Ping), payload),
+            Frame::Pong(payload) => self.push(OpCode::Control(ControlCode::Pong), payload),
         }
     }
 

@@ -102,7 +102,7 @@ impl Stage {
         let mut got = Vec::new();
         while let Poll::Ready(Some(next)) = self.reader.poll_next(&mut cx) {
             got.push(match next {
-                Next::Gap(gap) => Got::Gap(gap),
+                Next::Gap(gap) => Got::Gap(*gap),
                 Next::Message => {
                     let value =
                         self.reader.take(|entry| entry.message().as_text().unwrap().parse());

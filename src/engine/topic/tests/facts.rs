@@ -26,10 +26,9 @@ fn next(reader: &mut Reader) -> Option<Next> {
 }
 
 fn lagged(reader: &mut Reader) -> u64 {
-    match next(reader) {
-        Some(Next::Gap(Gap::Lagged { missed })) => missed,
-        other => panic!("{other:?}"),
-    }
+    let Some(Next::Gap(gap)) = next(reader) else { panic!("no gap") };
+    let Gap::Lagged { missed } = *gap else { panic!("{gap:?}") };
+    missed
 }
 
 fn take(reader: &mut Reader) -> Option<u64> {
@@ -103,7 +102,7 @@ fn from_a_few_messages_on_a_reader_counts_its_copies_by_itself() {
         publish(&topic, count, Instant::now());
         assert!(matches!(next(&mut reader), Some(Next::Message)));
         let _copy = reader.take(|entry| entry.to_message());
-        assert_eq!(reader.run.get().is_some(), by_itself, "{count}");
+        assert_eq!(reader.walk.run.get().is_some(), by_itself, "{count}");
     }
 }
 
@@ -120,9 +119,9 @@ fn what_is_left_of_a_batch_stays_in_hand_and_what_is_taken_whole_is_let_go() {
     assert_eq!(take(&mut reader, 3), [0, 1, 2]);
     publish(&topic, 4, Instant::now());
     assert_eq!(take(&mut reader, 3), [3], "it has left the ring");
-    assert!(reader.batch.is_none());
+    assert!(reader.walk.batch.is_none());
     assert_eq!(take(&mut reader, usize::MAX), [4, 5, 6, 7]);
-    assert!(reader.batch.is_none());
+    assert!(reader.walk.batch.is_none());
 }
 
 #[test]
@@ -135,6 +134,7 @@ fn a_reader_knows_when_its_message_came_and_whether_it_has_met_the_end() {
     assert_eq!(reader.received_at(), Some(now));
     topic.close(CloseReason::Shutdown);
     assert!(!reader.is_ended(), "it has yet to come to it");
-    assert!(matches!(next(&mut reader), Some(Next::Closed(CloseReason::Shutdown))));
+    let Some(Next::Closed(reason)) = next(&mut reader) else { panic!("no end") };
+    assert!(matches!(*reason, CloseReason::Shutdown));
     assert!(reader.is_ended());
 }

@@ -51,9 +51,9 @@ fn step(decoder: &mut Decoder, rest: &mut Vec<u8>, frames: &mut Frames) -> Resul
         return Ok(texts);
     }
     let (room, payload) = frames.room();
-    let whole = Decoder::whole(rest, room, payload);
+    let (count, whole) = Decoder::whole(rest, room, payload);
     let bytes: Vec<u8> = rest.drain(..whole).collect();
-    decoder.decode(bytes.into(), frames)?;
+    decoder.decode(bytes.into(), count, frames)?;
     if whole == 0 {
         decoder.await_frame(rest)?;
     }
@@ -263,7 +263,7 @@ fn a_decoder_that_takes_one_byte_more_or_begins_anew_is_found_out() {
 fn a_binary_message_shares_the_bytes_that_it_came_in() {
     let bytes = Bytes::from([&[0x82, 3][..], b"one", &[0x82, 3], b"two"].concat());
     let mut frames = Frames::with_budget(9, 1 << 20);
-    Decoder::new(MAX).decode(bytes.clone(), &mut frames).unwrap();
+    Decoder::new(MAX).decode(bytes.clone(), 2, &mut frames).unwrap();
     for frame in frames.drain() {
         let Frame::Data(message) = frame else { panic!("{frame:?}") };
         assert!(bytes.as_ptr_range().contains(&message.as_bytes().as_ptr()));
@@ -284,7 +284,7 @@ fn small_texts_come_together_and_end_with_the_budget_or_with_what_is_none() {
     assert_eq!(taken(99, 99), 3);
     assert_eq!(taken(2, 99), 2);
     assert_eq!(taken(99, 3), 2, "the last one may bring more");
-    assert_eq!(Decoder::whole(&bytes[12..], 9, 9), ping.len(), "texts follow");
+    assert_eq!(Decoder::whole(&bytes[12..], 9, 9), (1, ping.len()), "texts follow");
 }
 
 #[test]
