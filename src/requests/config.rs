@@ -19,6 +19,15 @@ use crate::config::{Config, ConfigError, Heartbeat, RetryPolicy};
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolConfig {
+    /// Between how many and how many requests of a batch may be in flight at once. Default 1 to 36.
+    ///
+    /// Between these, the group follows what is measured: as long as more requests at once bring more,
+    /// it grows by a quarter; where more bring less, since replies take longer or fail, it shrinks to
+    /// three fifths. Connections follow it: as many are used as it takes to have no more than
+    /// [`fill`](Self::fill) requests on each. See [`PoolStats::batch_size`](super::PoolStats).
+    pub batch_bounds: (usize, usize),
+    /// How many requests of a batch are in flight at once to begin with. Default 18.
+    pub batch_size: usize,
     /// Most connections. Default 10.
     pub connections: usize,
     /// How long a request may take as a whole: waiting for its place, for a connection, for the reply,
@@ -39,6 +48,8 @@ pub struct PoolConfig {
 impl Default for PoolConfig {
     fn default() -> Self {
         Self {
+            batch_bounds: (1, 36),
+            batch_size: 18,
             connections: 10,
             deadline: Duration::from_secs(30),
             fill: 1,
@@ -64,11 +75,19 @@ macro_rules! setters {
 
 impl PoolConfig {
     setters! {
+        batch_bounds: (usize, usize),
+        batch_size: usize,
         connections: usize,
         deadline: Duration,
         fill: usize,
         in_flight: usize,
         resends: u32,
+    }
+
+    /// Groups of this size, whatever is measured.
+    #[must_use]
+    pub fn fixed_batch(self, size: usize) -> Self {
+        self.batch_size(size).batch_bounds((size, size))
     }
 
     /// The settings of a pool's connections, unless the program sets others.
@@ -94,10 +113,15 @@ impl PoolConfig {
     }
 
     pub(super) fn validated(mut self) -> Result<Self, ConfigError> {
+        at_least_one("batch_bounds.0", self.batch_bounds.0)?;
+        at_least_one("batch_size", self.batch_size)?;
         at_least_one("connections", self.connections)?;
         at_least_one("fill", self.fill)?;
         at_least_one("in_flight", self.in_flight)?;
         positive("deadline", self.deadline)?;
+        if self.batch_bounds.0 > self.batch_bounds.1 {
+            return Err(ConfigError::OutOfOrder { low: "batch_bounds.0", high: "batch_bounds.1" });
+        }
         self.connections = self.connections.min(MOST_CONNECTIONS);
         self.in_flight = self.in_flight.min(MOST_IN_FLIGHT);
         self.deadline = self.deadline.min(NEVER);

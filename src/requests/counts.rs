@@ -23,6 +23,11 @@ pub(super) struct Counts {
 pub struct PoolStats {
     /// Requests that got their whole reply.
     pub answered: u64,
+    /// How many connections a batch uses now.
+    pub batch_connections: usize,
+    /// How many requests of a batch are in flight at once now: see
+    /// [`PoolConfig::batch_bounds`](super::PoolConfig).
+    pub batch_size: usize,
     /// Requests that failed by the server's word, or whose replies grew too long.
     pub failed: u64,
     /// Requests that are on a connection now, or wait for it to open.
@@ -71,10 +76,17 @@ impl Counts {
         Waits(&self.waiting)
     }
 
-    pub(super) fn read(&self, in_flight: usize, (open, opening): (usize, usize)) -> PoolStats {
+    pub(super) fn read(
+        &self,
+        in_flight: usize,
+        (open, opening): (usize, usize),
+        (batch_size, batch_connections): (usize, usize),
+    ) -> PoolStats {
         let get = |count: &AtomicU64| count.load(Relaxed);
         PoolStats {
             answered: get(&self.answered),
+            batch_connections,
+            batch_size,
             failed: get(&self.failed),
             in_flight,
             open,

@@ -30,16 +30,19 @@
 //!
 //! No second engine: nothing in here dials, beats or retries a socket.
 
+mod batch;
 mod builder;
 mod call;
 mod config;
 mod counts;
 mod lanes;
+mod pace;
 mod parts;
 mod pool;
 mod pooled;
 mod shared;
 
+pub use batch::{Batch, BatchItem, Progress};
 pub use builder::RequestPoolBuilder;
 pub use call::Call;
 pub use config::PoolConfig;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::call::Call;
 use super::counts::PoolStats;
 use super::parts::Parts;
@@ -56,7 +57,7 @@ impl RequestPool {
     /// # }
     /// ```
     pub async fn request(&self, call: impl Into<Call>) -> Result<Reply, RequestError> {
-        self.shared.ask(call.into(), usize::MAX).await
+        self.shared.ask(call.into(), usize::MAX).await.outcome
     }
 
     /// The same, for replies that come in parts: each is yielded as it comes, and the stream ends after
@@ -71,6 +72,38 @@ impl RequestPool {
     /// [`request_parts`](WsManager::request_parts).
     pub fn request_parts(&self, call: impl Into<Call>) -> Parts {
         Parts::new(Arc::clone(&self.shared), call.into())
+    }
+
+    /// Asks many things, and yields how each ended, as they do; with [`Batch::in_order`], in the order in
+    /// which they were asked.
+    ///
+    /// A group is in flight at once: [`batch_size`](field@super::PoolConfig::batch_size) requests, or as
+    /// many as the server bears ([`batch_bounds`](field@super::PoolConfig::batch_bounds)); as one ends, the
+    /// next begins. Each has its own deadline, from its beginning on, and one that fails is no concern of
+    /// the others. Requests beside the batch share the pool's connections with it.
+    ///
+    /// Nothing happens while it is not polled: what is in flight then waits to be read. Dropping it
+    /// cancels what is in flight and forgets the rest.
+    ///
+    /// ```no_run
+    /// # async fn run(pool: wsmux::requests::RequestPool) {
+    /// use futures::StreamExt as _;
+    /// use wsmux::requests::Call;
+    ///
+    /// let symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
+    /// let mut charts = pool.batch(symbols.map(|symbol| Call::new(symbol).idempotent()));
+    /// while let Some(chart) = charts.next().await {
+    ///     println!("{} of {}", chart.progress.done, chart.progress.total);
+    ///     match chart.outcome {
+    ///         Ok(reply) => println!("{}: {:?}", symbols[chart.index], reply.message()),
+    ///         Err(e) => eprintln!("{}: {e}", symbols[chart.index]),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn batch(&self, calls: impl IntoIterator<Item = impl Into<Call>>) -> Batch {
+        let calls = calls.into_iter().map(Into::into).collect();
+        Batch::new(Arc::clone(&self.shared), calls)
     }
 
     /// Opens the first `connections` of the pool, and keeps them open until what is returned is

@@ -1,6 +1,7 @@
 //! A request's way through the pool.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -8,6 +9,7 @@ use super::call::Call;
 use super::config::PoolConfig;
 use super::counts::{Counts, PoolStats};
 use super::lanes::{Lanes, Place};
+use super::pace::Pace;
 use crate::error::{RequestError, SendError};
 use crate::manager::{Replies, Reply};
 use crate::observe::Status;
@@ -16,36 +18,50 @@ pub(super) struct Shared {
     pub(super) config: PoolConfig,
     counts: Counts,
     pub(super) lanes: Arc<Lanes>,
+    /// How much of a batch is in flight at once: what one has learned, the next one begins with.
+    pace: Mutex<Pace>,
+}
+
+/// How a request ended.
+pub(super) struct Asked {
+    pub(super) outcome: Result<Reply, RequestError>,
+    /// From an open connection to the end, if it had one when it began.
+    took: Option<Duration>,
 }
 
 impl Shared {
     pub(super) fn new(config: PoolConfig, lanes: Arc<Lanes>) -> Self {
-        Self { config, counts: Counts::default(), lanes }
+        let places = config.connections * config.in_flight;
+        let (least, most) = config.batch_bounds;
+        let pace = Pace::new(config.batch_size, (least.min(places), most.min(places)));
+        Self { config, counts: Counts::default(), lanes, pace: Mutex::new(pace) }
     }
 
-    /// Has `call` answered on one of the first `width` connections, made again where that is allowed.
-    pub(super) async fn ask(&self, call: Call, width: usize) -> Result<Reply, RequestError> {
-        let deadline = self.deadline(&call);
+    /// Has `call` answered, made again where that is allowed, on as many connections as `at_once`
+    /// requests want.
+    pub(super) async fn ask(&self, call: Call, at_once: usize) -> Asked {
+        let (deadline, width) = (self.deadline(&call), at_once.div_ceil(self.config.fill));
         let mut resends = Resends::of(self, &call);
-        let outcome = loop {
-            match self.ask_once(&call, width, deadline).await {
-                Err(e) if resends.allow(&e, deadline) => {}
-                outcome => break outcome,
+        let asked = loop {
+            let asked = self.ask_once(&call, width, deadline).await;
+            if !asked.outcome.as_ref().is_err_and(|e| resends.allow(e, deadline)) {
+                break asked;
             }
         };
-        self.counts.ended(outcome.as_ref().map(drop));
-        outcome
+        self.counts.ended(asked.outcome.as_ref().map(drop));
+        asked
     }
 
-    async fn ask_once(
-        &self,
-        call: &Call,
-        width: usize,
-        deadline: Instant,
-    ) -> Result<Reply, RequestError> {
-        let (place, mut replies) = self.begin(call, width, deadline).await?;
+    async fn ask_once(&self, call: &Call, width: usize, deadline: Instant) -> Asked {
+        let (place, mut replies) = match self.begin(call, width, deadline).await {
+            Ok(begun) => begun,
+            Err(e) => return Asked { outcome: Err(e), took: None },
+        };
+        let (begun_at, was_open) = (Instant::now(), place.lease.status().is_open());
         let outcome = timeout_at(deadline, replies.whole()).await;
-        outcome.unwrap_or_else(|_| Err(overdue(replies))).map_err(|e| explained(e, &place))
+        let outcome =
+            outcome.unwrap_or_else(|_| Err(overdue(replies))).map_err(|e| explained(e, &place));
+        Asked { outcome, took: was_open.then(|| begun_at.elapsed()) }
     }
 
     /// Makes the request, once it has a place.
@@ -67,8 +83,28 @@ impl Shared {
         Instant::now() + call.deadline.unwrap_or(self.config.deadline)
     }
 
+    /// How many requests of a batch may be in flight now, and what they are to be recorded with.
+    pub(super) fn pace(&self) -> (usize, u64) {
+        let pace = self.lock_pace();
+        (pace.size(), pace.epoch())
+    }
+
+    /// A request of a batch has ended, of which `left` have not begun.
+    pub(super) fn record(&self, epoch: u64, asked: &Asked, left: usize) {
+        if let Some(took) = asked.took {
+            self.lock_pace().record(epoch, took, asked.outcome.is_ok(), left);
+        }
+    }
+
     pub(super) fn stats(&self) -> PoolStats {
-        self.counts.read(self.lanes.load(), self.lanes.stages())
+        let batch_size = self.lock_pace().size();
+        let width = batch_size.div_ceil(self.config.fill).min(self.config.connections);
+        let batch = (batch_size, width);
+        self.counts.read(self.lanes.load(), self.lanes.stages(), batch)
+    }
+
+    fn lock_pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ended(&self, outcome: Result<(), &RequestError>) {

@@ -1,5 +1,8 @@
 //! Requests over a pool of connections.
 
+mod adaptive;
+mod batch;
+
 use std::collections::BTreeMap;
 
 use futures::future::{join, join_all};
