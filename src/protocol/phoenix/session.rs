@@ -133,10 +133,17 @@ impl Channels {
             }
             _ if !channel.joined => cx.unroutable(message),
             event => {
+                let mut is_early = false;
                 for (name, want) in &channel.names {
                     if let Some(part) = want.take(frame, message, &channel.ids) {
-                        cx.data(To::Name(name.as_str()), part);
+                        match channel.is_open_to(want) {
+                            true => cx.data(To::Name(name.as_str()), part),
+                            false => is_early = true,
+                        }
                     }
+                }
+                if is_early {
+                    cx.unroutable(message);
                 }
                 if event == "system" && self.dialect.says_system() {
                     self.system(frame, cx);

@@ -242,6 +242,19 @@ fn a_name_of_changes_is_joined_when_they_flow() {
 }
 
 #[test]
+fn a_change_before_changes_flow_is_counted_and_reaches_nobody() {
+    let mut talk = Talk::supabase("jwt");
+    talk.join(&["room#changes:todos", "room"]);
+    talk.hear(ROOM);
+    let change = r#"[null,null,"realtime:room","postgres_changes",{"ids":[7],"data":{"n":1}}]"#;
+    let counted = Utterance::Unroutable(change.into());
+    assert_eq!(talk.hear(change), [data("room", change), counted]);
+    talk.hear(FLOWS);
+    let said = talk.hear(change);
+    assert_eq!(said, [data("room#changes:todos", r#"{"n":1}"#), data("room", change)]);
+}
+
+#[test]
 fn a_fresh_token_is_said_on_each_channel_and_a_key_is_none() {
     let mut talk = Talk::supabase("jwt");
     talk.join(&["room#presence", "hall#presence"]);
