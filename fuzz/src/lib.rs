@@ -46,7 +46,7 @@ pub fn talk(protocol: &impl Protocol, names: &[&str], input: &[u8]) {
     let (mut said, mut open) = (Transcript::default(), HashSet::new());
     session.open(&mut said.cx(now));
     session.join(&names, &mut said.cx(now));
-    let _ = session.request(RequestId(7), r#"{"method":"m"}"#.into(), &mut said.cx(now));
+    let _ = session.request(RequestId(7), r#"{"method":"m","query":"q"}"#.into(), &mut said.cx(now));
     if !check(&mut said, &mut open) {
         return;
     }

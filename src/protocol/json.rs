@@ -51,6 +51,13 @@ pub(crate) fn compact(text: &str) -> Result<String, InvalidJson> {
     if value.is_object() { Ok(value.to_string()) } else { Err(InvalidJson(None)) }
 }
 
+/// An object with one more field, in front.
+pub(crate) fn with_field(object: &str, key: &str, value: &str) -> String {
+    let is_empty = Raw::new(object).fields().is_ok_and(|mut fields| fields.next().is_none());
+    let rest = object.trim_start().strip_prefix('{').unwrap_or("}");
+    format!("{{{}:{value}{}{rest}", quote(key), if is_empty { "" } else { "," })
+}
+
 /// A string of JSON.
 pub(crate) fn quote(text: &str) -> String {
     // A string can always be written.

@@ -8,8 +8,10 @@
 //! [`Direct`] is the default, and the degenerate case: one socket per name, joined by its URL.
 
 mod binance;
+mod courtesy;
 mod direct;
 mod failure;
+mod graphql;
 pub(crate) mod json;
 mod json_rpc;
 mod limits;
@@ -18,6 +20,8 @@ mod renamed;
 mod reply;
 mod request;
 mod session;
+#[cfg(test)]
+mod talk;
 mod url;
 
 use std::error::Error as StdError;
@@ -31,6 +35,7 @@ pub use binance::BinanceCombined;
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};
+pub use graphql::{GraphqlWs, Operation};
 pub use json::InvalidJson;
 pub use json_rpc::{Deribit, JsonRpc};
 pub use limits::{Counted, Limits, MessageRate};

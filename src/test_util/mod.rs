@@ -8,6 +8,7 @@
 //! | clients of Binance's combined streams | [`MockBinance`] |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
+//! | clients of a GraphQL server's subscriptions | [`MockGraphql`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
 //! ```
@@ -44,6 +45,7 @@
 mod binance;
 mod channels;
 mod exchange;
+mod graphql;
 mod json_rpc;
 pub mod memory;
 mod mock;
@@ -52,6 +54,7 @@ mod server;
 pub use binance::MockBinance;
 pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
+pub use graphql::MockGraphql;
 pub use json_rpc::{MockDeribit, MockJsonRpc};
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

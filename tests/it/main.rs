@@ -14,6 +14,7 @@ mod ext;
 mod failures;
 mod fallback;
 mod first_hour;
+mod graphql;
 mod handover;
 mod health;
 mod json_rpc;

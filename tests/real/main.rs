@@ -7,6 +7,7 @@
 
 mod autobahn;
 mod channels;
+mod graphql;
 mod half_open;
 mod haproxy;
 mod json_rpc;

@@ -22,6 +22,7 @@ use super::wire::{self, Fault, Outcome};
 use crate::config::Secret;
 use crate::message::Message;
 use crate::name::StreamName;
+use crate::protocol::courtesy::Courtesy;
 use crate::protocol::json::{Raw, pick, quote};
 use crate::protocol::{Cx, Mark, Rotation, To, Verdict};
 
@@ -37,6 +38,7 @@ pub(super) struct Channels {
     beats: bool,
     channels: HashMap<StreamName, Channel>,
     client_id: Option<Arc<str>>,
+    courtesy: Courtesy,
     heard: Option<Instant>,
     held: Held,
     /// Joins that are not answered.
@@ -79,6 +81,7 @@ impl Channels {
             beats: false,
             channels: HashMap::new(),
             client_id,
+            courtesy: Courtesy::default(),
             heard: None,
             held: Held::default(),
             opening: 0,
@@ -296,7 +299,10 @@ impl Dialogue for Channels {
             "heartbeat" => {
                 let kind = notice.params.and_then(|params| params.field("type")?.string());
                 if kind.is_some_and(|kind| kind == "test_request") {
-                    cx.push(wire::call(calls.own(Call::Test), "public/test", "{}"));
+                    match self.courtesy.may_answer(cx.now()) {
+                        true => cx.push(wire::call(calls.own(Call::Test), "public/test", "{}")),
+                        false => cx.failed(Verdict::Retry, "the server floods with test requests"),
+                    }
                 }
                 true
             }

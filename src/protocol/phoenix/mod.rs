@@ -20,7 +20,7 @@ use self::dialect::Dialect;
 use self::session::Channels;
 use self::want::Want;
 use self::wire::Version;
-use super::json::{InvalidJson, Raw, object, quote};
+use super::json::{InvalidJson, object, quote, with_field};
 use super::{Dial, DialError, Lane, Limits, Protocol, Request, Session, Url, UrlError};
 use crate::config::Secret;
 use crate::name::{InvalidName, StreamName};
@@ -190,13 +190,6 @@ impl Dialect for Joins {
             _ => params.to_owned(),
         }
     }
-}
-
-/// An object with one more field, in front.
-fn with_field(object: &str, key: &str, value: &str) -> String {
-    let is_empty = Raw::new(object).fields().is_ok_and(|mut fields| fields.next().is_none());
-    let rest = object.trim_start().strip_prefix('{').unwrap_or("}");
-    format!("{{{}:{value}{}{rest}", quote(key), if is_empty { "" } else { "," })
 }
 
 impl Protocol for Phoenix {

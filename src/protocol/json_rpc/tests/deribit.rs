@@ -39,7 +39,7 @@ fn marked(payload: &str, seq: u64, is_snapshot: bool) -> Utterance {
 
 #[test]
 fn channels_are_joined_by_one_call_and_what_is_not_listed_is_refused() {
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     assert_eq!(
         talk.join(&[TRADES, "x\"", "y"]),
         [subscribe(2, &format!(r#"["{TRADES}","x\"","y"]"#))]
@@ -54,7 +54,7 @@ fn channels_are_joined_by_one_call_and_what_is_not_listed_is_refused() {
 
 #[test]
 fn a_channel_that_is_left_and_wanted_again_is_asked_for_when_it_was_left() {
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     talk.join(&["a", "b"]);
     talk.hear(&result(2, r#"["a","b"]"#));
     assert_eq!(talk.leave("a"), [unsubscribe(3, r#"["a"]"#)]);
@@ -73,7 +73,7 @@ fn a_channel_that_is_left_and_wanted_again_is_asked_for_when_it_was_left() {
 
 #[test]
 fn a_channel_that_is_left_before_the_answer_is_not_joined_by_it() {
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     talk.join(&["a", "b"]);
     assert_eq!(talk.leave("a"), [unsubscribe(3, r#"["a"]"#)]);
     assert_eq!(talk.hear(&notice("a", "1")), []);
@@ -85,7 +85,7 @@ fn a_channel_that_is_left_before_the_answer_is_not_joined_by_it() {
 
 #[test]
 fn changes_of_a_book_are_a_chain() {
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     talk.join(&[BOOK]);
     assert_eq!(talk.hear(&notice(BOOK, &snapshot(5))), [], "before the answer");
     let said = talk.hear(&result(2, &format!(r#"["{BOOK}"]"#)));
@@ -104,7 +104,7 @@ fn changes_of_a_book_are_a_chain() {
 
 #[test]
 fn errors_that_pass_have_channels_asked_for_again_and_others_refuse_them() {
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     talk.join(&["a", "b"]);
     assert_eq!(talk.hear(&error(2, 10028, "too_many_requests")), [ended("a"), ended("b")]);
     talk.join(&["a"]);
@@ -117,7 +117,7 @@ fn errors_that_pass_have_channels_asked_for_again_and_others_refuse_them() {
 #[test]
 fn a_sign_of_life_is_given_when_asked_for_and_expected_in_turn() {
     let seconds = Duration::from_secs;
-    let mut talk = Talk::deribit();
+    let mut talk = deribit();
     assert_eq!(talk.session.deadline(), None);
     talk.hear(&result(1, r#""ok""#));
     assert_eq!(talk.session.deadline(), Some(talk.now + seconds(60)));
@@ -128,16 +128,24 @@ fn a_sign_of_life_is_given_when_asked_for_and_expected_in_turn() {
     assert_eq!(talk.session.deadline(), Some(talk.now + seconds(60)));
     assert!(matches!(talk.at(seconds(60))[..], [Utterance::Failed(Verdict::Retry, _)]));
     assert_eq!(talk.session.deadline(), None);
-    let mut refused = Talk::deribit();
+    let mut refused = deribit();
     refused.hear(&error(1, -32602, "no"));
     assert_eq!(refused.session.deadline(), None, "nothing is expected of who refused");
 }
 
 #[test]
+fn a_flood_of_test_requests_ends_the_socket() {
+    let mut talk = deribit();
+    let said: Vec<_> = (0..101).flat_map(|_| talk.hear(&heartbeat("test_request"))).collect();
+    assert_eq!(said[99], call(101, "public/test", "{}"));
+    assert!(matches!(said[100], Utterance::Failed(Verdict::Retry, _)), "{:?}", said[100]);
+}
+
+#[test]
 fn a_token_is_said_before_anything_is_joined_and_a_fresh_one_on_the_open_socket() {
-    let deribit = Deribit::new("ws://h").unwrap().client_id("me").heartbeat(Duration::ZERO);
-    let token = || Transcript::default().token("can\"ary");
-    let mut talk = Talk::with(&deribit, token());
+    let protocol = Deribit::new("ws://h").unwrap().client_id("me").heartbeat(Duration::ZERO);
+    let token = Some("can\"ary");
+    let mut talk = Talk::with(&protocol, "a", token);
     let auth = |id| {
         let params =
             r#"{"grant_type":"client_credentials","client_id":"me","client_secret":"can\"ary"}"#;
@@ -153,12 +161,12 @@ fn a_token_is_said_before_anything_is_joined_and_a_fresh_one_on_the_open_socket(
     assert_eq!(talk.hear(&result(4, "{}")), []);
     let failed = |said: &[Utterance]| matches!(said, [Utterance::Failed(Verdict::NewToken, _)]);
     assert!(failed(&talk.hear(&error(3, 13009, "unauthorized"))));
-    let mut refused = Talk::with(&Deribit::new("ws://h").unwrap(), token());
+    let mut refused = Talk::with(&Deribit::new("ws://h").unwrap(), "a", token);
     let params = r#"{"grant_type":"refresh_token","refresh_token":"can\"ary"}"#;
     assert_eq!(refused.said.take()[1], call(2, "public/auth", params));
     assert!(failed(&refused.hear(&error(2, 13004, "invalid_credentials"))));
-    assert!(!format!("{deribit:?}").contains("canary"));
-    let mut without = Talk::deribit();
+    assert!(!format!("{protocol:?}").contains("canary"));
+    let mut without = deribit();
     assert_eq!(without.session.rotate(&mut without.said.cx(without.now)), Rotation::Reconnect);
 }
 
@@ -196,7 +204,7 @@ proptest! {
 
     #[test]
     fn a_name_hears_only_what_comes_between_its_join_and_its_end(lies in prop::collection::vec(lie(), 0..32), moves in prop::collection::vec((0..32_usize, any::<bool>()), 0..6)) {
-        let mut talk = Talk::deribit();
+        let mut talk = deribit();
         talk.join(&["a", "b", BOOK]);
         let mut open = HashSet::new();
         for (at, lie) in lies.iter().enumerate() {
@@ -220,7 +228,7 @@ proptest! {
     /// A gap is told exactly where the chain is broken.
     #[test]
     fn gaps_are_where_links_are_missing(kept in prop::collection::vec(any::<bool>(), 1..40)) {
-        let mut talk = Talk::deribit();
+        let mut talk = deribit();
         talk.join(&[BOOK]);
         talk.hear(&result(2, &format!(r#"["{BOOK}"]"#)));
         talk.hear(&notice(BOOK, &snapshot(0)));

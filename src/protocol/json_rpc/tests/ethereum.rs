@@ -20,7 +20,7 @@ fn notice(of: &str, result: &str) -> String {
 
 #[test]
 fn a_name_is_asked_for_and_its_id_leads_to_it_until_it_is_left() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     let logs = JsonRpc::logs(r#"{ "topics": [null, "0x1"], "address": "0xa" }"#).unwrap();
     assert_eq!(logs, r#"logs {"address":"0xa","topics":[null,"0x1"]}"#);
     let said = talk.join(&[HEADS, &logs]);
@@ -43,7 +43,7 @@ fn a_name_is_asked_for_and_its_id_leads_to_it_until_it_is_left() {
 
 #[test]
 fn what_overtakes_the_answer_is_held_for_its_name() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&[HEADS, "syncing"]);
     for (id, n) in [("1", "1"), ("2", "2"), ("1", "3"), ("9", "4")] {
         assert_eq!(talk.hear(&notice(id, n)), []);
@@ -58,7 +58,7 @@ fn what_overtakes_the_answer_is_held_for_its_name() {
 
 #[test]
 fn more_than_can_be_held_is_a_gap() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&[HEADS]);
     let refused = (0..300).filter(|_| !talk.hear(&notice("1", "7")).is_empty()).count();
     assert_eq!(refused, 300 - 256);
@@ -69,7 +69,7 @@ fn more_than_can_be_held_is_a_gap() {
 
 #[test]
 fn a_name_that_is_left_before_its_answer_is_given_back_by_it() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&[HEADS]);
     assert_eq!(talk.leave(HEADS), []);
     assert_eq!(talk.join(&[HEADS]), [subscribe(2, r#"["newHeads"]"#)]);
@@ -82,12 +82,12 @@ fn a_name_that_is_left_before_its_answer_is_given_back_by_it() {
 
 #[test]
 fn a_refusal_concerns_its_name_alone() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&["a", "b", "c", "d"]);
     assert_eq!(talk.hear(&error(1, -32601, "no a")), [rejected("a", "no a (-32601)")]);
     assert_eq!(talk.hear(&error(2, -32005, "slow down")), [ended("b")]);
     for no_id in ["null", "{}", "[]", "true"] {
-        let mut talk = Talk::ethereum();
+        let mut talk = ethereum();
         talk.join(&["c"]);
         let why = "the server gives no id for it";
         assert_eq!(talk.hear(&result(1, no_id)), [rejected("c", why)]);
@@ -98,7 +98,7 @@ fn a_refusal_concerns_its_name_alone() {
 
 #[test]
 fn an_id_that_two_names_have_ends_the_socket() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&["a", "b"]);
     talk.hear(&result(1, "1"));
     assert!(matches!(talk.hear(&result(2, "1"))[..], [Utterance::Failed(Verdict::Retry, _)]));
@@ -106,14 +106,14 @@ fn an_id_that_two_names_have_ends_the_socket() {
 
 #[test]
 fn requests_are_answered_by_their_numbers_in_any_order_and_once() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     talk.join(&[HEADS]);
     let body = r#"{"method":"eth_blockNumber"}"#;
     assert_eq!(talk.ask(70, body).unwrap(), [call(2, "eth_blockNumber", "[]")]);
     assert_eq!(talk.ask(71, body).unwrap(), [call(3, "eth_blockNumber", "[]")]);
     assert_eq!(talk.ask(72, body).unwrap(), [call(4, "eth_blockNumber", "[]")]);
     assert!(talk.ask(73, "[]").is_err() && talk.ask(73, "{}").is_err());
-    talk.session.cancel(RequestId(72), &mut talk.said.cx(talk.now));
+    assert_eq!(talk.cancel(72), []);
     let batch =
         format!("[{}, {}, {}]", error(3, 3, "reverted"), result(4, "0"), result(2, r#""0x1""#));
     let failed = Utterance::ReplyFailed(RequestId(71), r#"{"code":3,"message":"reverted"}"#.into());
@@ -126,7 +126,7 @@ fn requests_are_answered_by_their_numbers_in_any_order_and_once() {
 
 #[test]
 fn what_is_sent_wants_no_answer_and_has_no_number() {
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     let mut send = |message: Message| {
         talk.session.send(&HEADS.try_into().unwrap(), message, &mut talk.said.cx(talk.now));
         talk.said.take()
@@ -143,7 +143,7 @@ fn names_are_kinds_and_json() {
     assert!(["newHeads", "logs {}", r#"x 1, "two",[3]"#, "a "].iter().all(|name| lane(name)));
     assert!(![" {}", "logs {", "logs ],[", "logs 1 2", r#"x "]["#].iter().any(|name| lane(name)));
     assert!(JsonRpc::logs("[]").is_err() && JsonRpc::logs("{").is_err());
-    let mut talk = Talk::ethereum();
+    let mut talk = ethereum();
     assert_eq!(talk.join(&[r#"x" 1, [2]"#]), [subscribe(1, r#"["x\"",1, [2]]"#)]);
 }
 
@@ -206,7 +206,7 @@ proptest! {
             }
         }
         let names = ["a", "b", "c", "d"];
-        let mut talk = Talk::ethereum();
+        let mut talk = ethereum();
         talk.join(&names);
         let objects: Vec<_> = events.iter().map(|(name, n)| match n {
             None => result(*name as u64 + 1, &format!("\"0x{name}\"")),
@@ -227,7 +227,7 @@ proptest! {
 
     #[test]
     fn a_name_hears_only_what_comes_between_its_join_and_its_end(lies in prop::collection::vec(lie(), 0..24), leaves in prop::collection::vec(0..24_usize, 0..3)) {
-        let mut talk = Talk::ethereum();
+        let mut talk = ethereum();
         talk.join(&["a", "b", "c"]);
         let _ = talk.ask(7, r#"{"method":"m"}"#);
         let mut open = HashSet::new();
