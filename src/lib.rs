@@ -13,6 +13,7 @@
 //! [guide-slow-consumers]: docs::guide::slow_consumers
 //! [guide-testing]: https://docs.rs/wsmux/latest/wsmux/docs/guide/testing/index.html
 //! [migration]: docs::migration
+//! [protocols]: docs::protocols
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -58,6 +59,8 @@ pub mod docs {
     }
     #[doc = include_str!("../docs/migration.md")]
     pub mod migration {}
+    #[doc = include_str!("../docs/protocols.md")]
+    pub mod protocols {}
     #[cfg(feature = "prometheus")]
     #[doc = include_str!("../monitoring/README.md")]
     pub mod monitoring {}

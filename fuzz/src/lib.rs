@@ -93,7 +93,8 @@ fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
                 assert!(!why.is_empty());
                 return false;
             }
-            Utterance::Push(_) | Utterance::Ready | Utterance::Unroutable(_) => {}
+            Utterance::Alive | Utterance::Push(_) | Utterance::Ready | Utterance::Unroutable(_) => {}
+            Utterance::Reconnect(_) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -176,17 +176,25 @@ impl Core {
             Kind::Lease => self.metrics.lease_left(),
             Kind::Reader => self.metrics.reader_left(),
         }
-        self.decide(|registry| registry.leave(topic, kind, now))
+        self.decide(|registry| registry.leave(topic, kind, now) || registry.has_crowded())
     }
 
     /// Whether there is anything for a sweeper to wait for.
     pub(super) fn has_due(&self) -> bool {
-        self.registry.lock().next_due().is_some()
+        let registry = self.registry.lock();
+        registry.next_due().is_some() || registry.has_crowded()
     }
 
     /// Closes what has lingered long enough, and says when to look again.
     pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
         while self.decide(|registry| registry.sweep(now)) {}
+        while let Some(id) = self.decide(|registry| registry.retire(now)) {
+            tracing::info!(connection = %id, "its streams move to sockets that have room for them");
+            let mut from = Some(0);
+            while let Some(key) = from {
+                from = self.decide(|registry| registry.spread(id, key, PIECE, now));
+            }
+        }
         self.decide(|registry| {
             registry.forget_old_penalties(now);
             registry.next_due()
@@ -410,6 +418,9 @@ impl Core {
             let before = (registry.overall(), registry.running_tasks());
             let result = decision(&mut registry);
             let after = (registry.overall(), registry.running_tasks());
+            if registry.has_crowded() {
+                self.sweeper.set();
+            }
             (result, registry.leftovers(), before != after)
         };
         if changed {

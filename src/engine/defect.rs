@@ -26,6 +26,8 @@ pub(crate) enum Defect {
     LeaveByName,
     /// Who waits for a shared call and goes away wakes none of the others.
     LeavesCallAlone,
+    /// Names stay where they are, however many sockets they take.
+    NamesNeverMove,
     /// A manager that was shut down lets readers in.
     OpenAfterShutdown,
     /// The retries count from 0 again because a socket opened.

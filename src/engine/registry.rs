@@ -13,10 +13,13 @@
 //! 3. A topic is in `idle` and in `due` if and only if it has neither readers nor leases.
 //! 4. A connection dials only while it holds one of `max_connections` slots, and not before older
 //!    connections of its lane have ended: a name has at most one socket.
-//! 5. What is taken out is handed to [`Leftovers`], and dropped without the lock: wakers and errors
+//! 5. A connection that is [retired](packing) has its streams go over to others of its lane, and is
+//!    given none; see there.
+//! 6. What is taken out is handed to [`Leftovers`], and dropped without the lock: wakers and errors
 //!    run other people's code.
 
 mod handover;
+mod packing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -41,6 +44,8 @@ use crate::protocol::Lane;
 pub(crate) struct Registry {
     by_name: HashMap<StreamName, usize>,
     connections: HashMap<ConnectionId, Box<Handle>>,
+    /// Lanes that were found to have too many connections, and how long to wait before a look.
+    crowded: Vec<(Lane, Duration)>,
     /// Streams in the order in which they will have lingered long enough.
     due: BTreeSet<(Instant, usize)>,
     /// Streams in the order in which they were left.
@@ -51,6 +56,8 @@ pub(crate) struct Registry {
     next_id: u64,
     next_rank: u64,
     open: usize,
+    /// When to look at lanes that have too many connections.
+    packs: BTreeSet<(Instant, Lane)>,
     penalties: Penalties<Lane>,
     refusals: Penalties<StreamName>,
     shut_down: bool,
@@ -91,6 +98,8 @@ struct Handle {
     idle_rank: Option<u64>,
     is_open: bool,
     lane: Lane,
+    /// Once it is retired.
+    moving: Option<Moving>,
     /// Keys of the topics it carries, or is to take over.
     names: Few<usize>,
     /// How many of them it is to take over.
@@ -104,16 +113,42 @@ struct Handle {
     succeeds: Option<ConnectionId>,
 }
 
+/// What a connection that is retired still has to do.
+#[derive(Debug, Default)]
+struct Moving {
+    /// How many of its topics are on their way to others.
+    topics: usize,
+    /// Whether it has been told.
+    told: bool,
+}
+
 /// The connections of one lane.
 #[derive(Debug, Default)]
 struct Crossing {
     /// Those that wait for an older one to end.
     blocked: Few<ConnectionId>,
+    /// Names that one of them may carry.
+    capacity: usize,
     /// Those that were taken out and whose tasks have not ended.
     closing: Few<ConnectionId>,
     live: usize,
+    /// How many topics they carry.
+    names: usize,
+    /// While there are more of them than it takes.
+    packing: Option<Box<Packing>>,
     /// Those with room for another name.
     roomy: Few<ConnectionId>,
+}
+
+/// What is going on in a lane that has too many connections.
+#[derive(Debug, Default)]
+struct Packing {
+    /// When it is looked at.
+    due: Option<Instant>,
+    /// How often in a row a connection has got its names back, or none could be retired.
+    failed: u32,
+    /// The connection that is losing its names.
+    retired: Option<ConnectionId>,
 }
 
 /// The right to have a socket. A connection that is closing keeps its slot until its task ends.
@@ -156,6 +191,8 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) names: Vec<Change>,
+    /// Its streams go over to others: see that the peer proves what it has brought.
+    pub(crate) parts: bool,
     /// Have another one take its place.
     pub(crate) rotate: bool,
 }
@@ -198,6 +235,7 @@ impl Registry {
         Self {
             by_name: HashMap::new(),
             connections: HashMap::new(),
+            crowded: Vec::new(),
             due: BTreeSet::new(),
             idle: BTreeSet::new(),
             lanes: HashMap::new(),
@@ -206,6 +244,7 @@ impl Registry {
             next_id: 0,
             next_rank: 0,
             open: 0,
+            packs: BTreeSet::new(),
             penalties: Penalties::new(bounds),
             refusals: Penalties::new(bounds),
             shut_down: false,
@@ -243,6 +282,7 @@ impl Registry {
             Entry { connection, idle, leases: 0, next, readers: 0, topic, unattended_since };
         let key = self.topics.insert(entry);
         self.by_name.insert(asked.name.clone(), key);
+        self.lanes.entry(asked.lane.clone()).or_default().names += 1;
         self.carry(connection, key, asked.name);
         Ok((self.sit(key, asked), link))
     }
@@ -298,6 +338,7 @@ impl Registry {
     /// When the next topic is due, if none is joined again, or a penalty is to be forgotten.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let topic = self.due.first().map(|(due, _)| *due);
+        let topic = [topic, self.packing_due()].into_iter().flatten().min();
         [topic, self.penalties.next_due(), self.refusals.next_due()].into_iter().flatten().min()
     }
 
@@ -311,13 +352,15 @@ impl Registry {
         let handle = self.connections.get_mut(&id)?;
         let dirty = std::mem::take(&mut handle.dirty);
         let rotate = std::mem::take(&mut handle.rotate);
+        let moving = handle.moving.as_mut();
+        let parts = moving.is_some_and(|moving| !std::mem::replace(&mut moving.told, true));
         let change = |name: StreamName| {
             let entry = self.by_name.get(&name).map(|&key| &self.topics[key]);
             let ours = entry.filter(|entry| carriers(entry).any(|carrier| carrier == id));
             let topic = ours.map(|entry| Arc::clone(&entry.topic));
             Change { not_before: self.refusals.until(&name, now), name, topic }
         };
-        Some(Changes { names: dirty.into_iter().map(change).collect(), rotate })
+        Some(Changes { names: dirty.into_iter().map(change).collect(), parts, rotate })
     }
 
     /// Whether connection `id` may have a socket now. It is told when to ask again.
@@ -420,7 +463,8 @@ impl Registry {
                 self.leftovers.signals.extend(handle.map(|handle| Arc::clone(&handle.signal)));
             }
             if crossing.live == 0 && crossing.closing.is_empty() {
-                self.lanes.remove(lane);
+                let packing = self.lanes.remove(lane).and_then(|crossing| crossing.packing);
+                self.forget_packing(lane, packing);
             }
         }
         self.call_next();
@@ -576,6 +620,7 @@ impl Registry {
             idle_rank: None,
             is_open: false,
             lane: lane.clone(),
+            moving: None,
             names: Few::None,
             pending: 0,
             rotate: false,
@@ -586,6 +631,7 @@ impl Registry {
         self.connections.insert(id, Box::new(handle));
         self.tasks.insert(id, None);
         let crossing = self.lanes.entry(lane.clone()).or_default();
+        crossing.capacity = capacity.max(1);
         crossing.live += 1;
         crossing.roomy.insert(id);
         Link { id, not_before: self.penalties.until(&lane, now), lane, signal }
@@ -639,8 +685,8 @@ impl Registry {
         let predecessor = handle.succeeds.and_then(|id| self.connections.get(&id));
         let reserved = predecessor.map_or(0, |p| p.names.len() - handle.pending);
         let has_room = handle.names.len() + reserved < handle.capacity;
-        // Who comes now is better off with a successor.
-        if has_room && handle.successor.is_none() {
+        // Who comes now is better off with a successor, or with one that stays.
+        if has_room && handle.successor.is_none() && handle.moving.is_none() {
             crossing.roomy.insert(id);
         } else {
             crossing.roomy.remove(&id);
@@ -676,6 +722,9 @@ impl Registry {
             crossing.blocked.remove(&id);
             crossing.closing.insert(id);
         }
+        if handle.moving.is_some() {
+            self.retired_is_gone(id, &handle.lane);
+        }
         self.call_next();
     }
 
@@ -697,8 +746,16 @@ impl Registry {
             self.idle.remove(&(left, key));
             self.due.remove(&(due, key));
         }
+        if entry.next.is_some() {
+            self.moved(entry.connection);
+        }
+        let lane = self.connections.get(&entry.connection).map(|handle| handle.lane.clone());
         for id in carriers(&entry) {
             self.let_go_of(id, key, &entry);
+        }
+        if let Some(lane) = lane {
+            self.lanes.get_mut(&lane).into_iter().for_each(|crossing| crossing.names -= 1);
+            self.look_for_crowding(&lane);
         }
         self.leftovers.topics.push((entry.topic, reason));
     }

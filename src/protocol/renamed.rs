@@ -42,6 +42,10 @@ impl Renamed<'_> {
 }
 
 impl Outlet for Renamed<'_> {
+    fn alive(&mut self) {
+        self.out.alive();
+    }
+
     fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         self.to(to, |out, to| out.data(to, payload, mark));
     }

@@ -163,6 +163,7 @@ pub struct Cx<'a> {
 
 /// Where what a session says goes.
 pub(crate) trait Outlet {
+    fn alive(&mut self);
     fn data(&mut self, to: To<'_>, payload: Message, mark: Mark);
     fn ended(&mut self, name: &str);
     fn failed(&mut self, verdict: Verdict, why: &str);
@@ -212,6 +213,14 @@ impl<'a> Cx<'a> {
     /// Fills `bytes` at random: for ids and nonces, not for keys.
     pub fn random(&mut self, bytes: &mut [u8]) {
         self.random.fill_bytes(bytes);
+    }
+
+    /// The message was a sign of life, and nobody's data: a heartbeat, or the answer to one. It is
+    /// not unroutable. Any frame keeps the socket's own clock from running out; a stream's
+    /// [`data_timeout`](crate::Config::data_timeout) goes on, for a feed may be dead behind a server that
+    /// lives.
+    pub fn alive(&mut self) {
+        self.out.alive();
     }
 
     /// Sends `message`.
@@ -321,6 +330,8 @@ impl fmt::Debug for Cx<'_> {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Utterance {
+    /// See [`Cx::alive`].
+    Alive,
     /// See [`Cx::data`]; no name stands for [`To::All`].
     Data(Option<String>, Message),
     /// See [`Cx::ended`].
@@ -414,6 +425,10 @@ impl To<'_> {
 }
 
 impl Outlet for Said {
+    fn alive(&mut self) {
+        self.0.push(Utterance::Alive);
+    }
+
     fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         self.0.push(match mark == Mark::default() {
             true => Utterance::Data(to.owned(), payload),

@@ -28,6 +28,7 @@ mod many;
 mod metrics;
 mod multiplex;
 mod pace;
+mod packing;
 mod pool;
 mod readers;
 mod reconnect;

@@ -19,6 +19,9 @@ impl Open {
         if changes.rotate {
             self.replace(of);
         }
+        if changes.parts {
+            self.prove(of);
+        }
         Ok(())
     }
 

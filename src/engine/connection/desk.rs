@@ -46,6 +46,9 @@ pub(super) struct Said {
 }
 
 impl Outlet for Desk<'_> {
+    /// That a frame came is known already.
+    fn alive(&mut self) {}
+
     fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
         self.members.data(to, payload, mark);
     }

@@ -362,6 +362,11 @@ impl Open {
     /// Has another socket take over.
     pub(super) fn replace(&mut self, of: &mut Context) {
         self.replacement.begin(of, self.now);
+        self.prove(of);
+    }
+
+    /// Its streams go over to other sockets: its peer proves what it has brought.
+    pub(super) fn prove(&mut self, of: &Context) {
         let word = self.word.get_or_insert_with(|| Box::new(Word::new(self.opened_at)));
         word.begin(of, self.now);
     }

@@ -60,7 +60,8 @@ impl Registry {
         if let Some(successor) = handle.successor {
             return Some((successor, None));
         }
-        if self.shut_down || handle.succeeds.is_some() || handle.capacity == 0 {
+        let is_leaving = handle.capacity == 0 || handle.moving.is_some();
+        if self.shut_down || handle.succeeds.is_some() || is_leaving {
             return None;
         }
         let (lane, capacity) = (handle.lane.clone(), handle.capacity);
@@ -77,8 +78,10 @@ impl Registry {
         Some((link.id, Some(link)))
     }
 
+    /// Whether connection `id` has its streams go over to another, or to others.
     pub(crate) fn has_successor(&self, id: ConnectionId) -> bool {
-        self.connections.get(&id).is_some_and(|handle| handle.successor.is_some())
+        let handle = self.connections.get(&id);
+        handle.is_some_and(|handle| handle.successor.is_some() || handle.moving.is_some())
     }
 
     pub(crate) fn succeeds(&self, id: ConnectionId) -> bool {
@@ -98,20 +101,25 @@ impl Registry {
         let handle = self.connections.get(&id).filter(|handle| handle.successor == Some(to))?;
         let keys: Vec<_> = handle.names.iter_from(Some(&from)).take(some).copied().collect();
         for &key in &keys {
-            let entry = &mut self.topics[key];
-            if entry.connection != id || entry.next.is_some() {
-                continue;
+            let entry = &self.topics[key];
+            if entry.connection == id && entry.next.is_none() {
+                self.hand_to(key, to, now);
             }
-            entry.next = Some(to);
-            entry.topic.hand_over(to, now);
-            let (name, is_idle) = (entry.topic.name.clone(), entry.idle.is_some());
-            if let Some(successor) = self.connections.get_mut(&to) {
-                successor.pending += 1;
-            }
-            self.carry(to, key, &name);
-            self.count_idle(to, |idle| idle + usize::from(is_idle));
         }
         keys.last().map(|key| key + 1).filter(|_| keys.len() == some)
+    }
+
+    /// Connection `to` is to be the next source of a stream.
+    pub(super) fn hand_to(&mut self, key: usize, to: ConnectionId, now: Instant) {
+        let entry = &mut self.topics[key];
+        entry.next = Some(to);
+        entry.topic.hand_over(to, now);
+        let (name, is_idle) = (entry.topic.name.clone(), entry.idle.is_some());
+        if let Some(successor) = self.connections.get_mut(&to) {
+            successor.pending += 1;
+        }
+        self.carry(to, key, &name);
+        self.count_idle(to, |idle| idle + usize::from(is_idle));
     }
 
     /// A successor that was given nothing to carry is let go.
@@ -158,6 +166,7 @@ impl Registry {
             successor.dirty.insert(name.clone()); // From here on it writes for the stream too.
             self.leftovers.signals.push(Arc::clone(&successor.signal));
         }
+        self.moved(from);
         self.drop_name(from, key, &name);
         self.count_idle(from, |idle| idle - usize::from(is_idle));
     }
@@ -168,10 +177,12 @@ impl Registry {
             return self.gone_over(key, to); // It has, and nobody has told us yet.
         }
         entry.next = None;
+        let from = entry.connection;
         let (name, is_idle) = (entry.topic.name.clone(), entry.idle.is_some());
         if let Some(successor) = self.connections.get_mut(&to) {
             successor.pending -= 1;
         }
+        self.moved(from);
         self.drop_name(to, key, &name);
         self.count_idle(to, |idle| idle - usize::from(is_idle));
     }

@@ -5,6 +5,7 @@
 
 mod cases;
 mod handover;
+mod packing;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -36,6 +37,7 @@ enum Op {
     Lose(usize),
     Leave(usize),
     Look(usize),
+    Pack,
     Rotate(usize),
     Stay(usize),
     Sweep,
@@ -53,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => any::<usize>().prop_map(Op::Leave),
         5 => any::<usize>().prop_map(Op::Look),
         1 => any::<usize>().prop_map(Op::Lose),
+        2 => Just(Op::Pack),
         2 => any::<usize>().prop_map(Op::Rotate),
         1 => any::<usize>().prop_map(Op::Stay),
         1 => Just(Op::Sweep),
@@ -63,8 +66,10 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// The registry, and what the world around it knows.
 struct World {
+    capacity: usize,
     /// Connections whose tasks run, with what they carry as far as they have heard.
     links: Vec<(Link, HashMap<StreamName, Arc<Topic>>)>,
+    max: usize,
     metrics: Arc<Metrics>,
     now: Instant,
     registry: Registry,
@@ -73,11 +78,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let limits = Limits { max_connections: MAX, ..Limits::default() };
+        Self::with(CAPACITY, MAX)
+    }
+
+    fn with(capacity: usize, max: usize) -> Self {
+        let limits = Limits { max_connections: max, ..Limits::default() };
         let config = Config::default().limits(limits).linger(LINGER);
         let registry = Registry::new(&config);
         let (links, seats) = (Vec::new(), Vec::new());
-        Self { links, metrics: Arc::default(), now: Instant::now(), registry, seats }
+        let (metrics, now) = (Arc::default(), Instant::now());
+        Self { capacity, links, max, metrics, now, registry, seats }
     }
 
     fn run(&mut self, op: &Op) {
@@ -101,6 +111,7 @@ impl World {
                 self.registry.opened(self.links[which % self.links.len()].0.id, false);
             }
             Op::Lose(_) => {}
+            Op::Pack => self.pack(),
             Op::Rotate(which) => self.rotate(which),
             Op::Stay(which) => {
                 if let Some((topic, next)) = self.in_handover(which) {
@@ -129,7 +140,7 @@ impl World {
         let lane = Lane::new(if name < 4 { "low" } else { "high" });
         let name = StreamName::try_from(&*format!("s{name}")).unwrap();
         let kind = if lease { Kind::Lease } else { Kind::Reader };
-        let (can_open, capacity, now) = (true, CAPACITY, self.now);
+        let (can_open, capacity, now) = (true, self.capacity, self.now);
         let asked = Asked { can_open, capacity, kind, lane: &lane, name: &name, now };
         let settings = Config::default().linger(LINGER).stream();
         let metrics = Arc::clone(&self.metrics);
@@ -140,7 +151,7 @@ impl World {
                 self.seats.push((topic, kind));
                 self.links.extend(link.map(|link| (link, HashMap::new())));
             }
-            Err(e) => assert_eq!(e, SubscribeError::ConnectionLimit { max: MAX }),
+            Err(e) => assert_eq!(e, SubscribeError::ConnectionLimit { max: self.max }),
         }
     }
 
@@ -214,7 +225,7 @@ impl World {
         let Registry { connections, lanes, slots, .. } = &self.registry;
         let handle = &connections[&id];
         let waits = lanes[&handle.lane].closing.iter().any(|older| *older < id);
-        let is_next = slots.queue.iter().all(|other| *other >= id) && slots.held.len() < MAX;
+        let is_next = slots.queue.iter().all(|other| *other >= id) && slots.held.len() < self.max;
         let expected = !waits && (handle.has_slot || is_next);
         assert_eq!(self.registry.may_dial(id), expected, "4. who may dial");
         let Registry { connections, lanes, slots, .. } = &self.registry;
@@ -266,14 +277,14 @@ impl World {
         assert_eq!((registry.idle.len(), registry.due.len()), (idle, idle), "3. idle and due");
         for (id, handle) in &registry.connections {
             assert!(!handle.names.is_empty(), "1. carries something");
-            assert!(handle.names.len() <= CAPACITY, "not above its capacity");
+            assert!(handle.names.len() <= self.capacity, "not above its capacity");
             let crossing = &registry.lanes[&handle.lane];
             assert!(!crossing.closing.contains(id), "2. live or closing, not both");
             let predecessor = handle.succeeds.map(|id| &registry.connections[&id]);
             let mine = |key: &&usize| !handle.names.contains(key);
             let reserved = predecessor.map_or(0, |p| p.names.iter().filter(mine).count());
-            let has_room = handle.names.len() + reserved < CAPACITY;
-            let is_roomy = has_room && handle.successor.is_none();
+            let has_room = handle.names.len() + reserved < self.capacity;
+            let is_roomy = has_room && handle.successor.is_none() && handle.moving.is_none();
             assert_eq!(crossing.roomy.contains(id), is_roomy);
             let pending =
                 handle.names.iter().filter(|&&key| registry.topics[key].next == Some(*id)).count();
@@ -287,11 +298,12 @@ impl World {
             let spare = handle.names.iter().all(|&key| registry.topics[key].idle.is_some());
             assert_eq!(handle.idle_rank.is_some(), spare, "spare while all are idle");
         }
+        self.check_packing();
         let succeeding = registry.connections.values().filter(|h| h.succeeds.is_some()).count();
         assert_eq!(registry.succeeding, succeeding);
         let closing = registry.lanes.values().map(|crossing| crossing.closing.len()).sum::<usize>();
-        assert!(registry.counted() <= MAX, "4. connections");
-        assert!(registry.slots.held.len() <= MAX + closing, "4. slots");
+        assert!(registry.counted() <= self.max, "4. connections");
+        assert!(registry.slots.held.len() <= self.max + closing, "4. slots");
         let open = registry.connections.values().filter(|handle| handle.is_open).count();
         assert_eq!(registry.open, open);
     }
@@ -311,7 +323,7 @@ fn run(ops: &[Op]) {
     }
     let Registry { connections, lanes, slots, spare, tasks, topics, .. } = &world.registry;
     assert!(topics.is_empty() && connections.is_empty() && tasks.is_empty());
-    assert!(lanes.is_empty() && spare.is_empty());
+    assert!(lanes.is_empty() && spare.is_empty() && world.registry.packs.is_empty());
     assert!(slots.held.is_empty() && slots.queue.is_empty());
 }
 

@@ -19,14 +19,11 @@ use super::wire::{Frame, request};
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::protocol::json::{Raw, pick};
-use crate::protocol::{Cx, Session, To};
+use crate::protocol::{Cx, Session, To, short};
 
 /// Requests without an answer that are remembered. The oldest is forgotten: its names' joins are long
 /// overdue.
 const MAX_PENDING: usize = 1024;
-
-/// How much of the server's words is kept as a reason, in bytes.
-const MAX_REASON: usize = 256;
 
 /// A socket that is told to go is replaced at once, unless it has just opened: a server that tells
 /// each of its sockets so would be dialled without end.
@@ -190,13 +187,4 @@ impl Session for Combined {
 fn is_shutdown(text: &str) -> bool {
     let event = pick(text, ["e"]).ok().and_then(|[event]| event);
     event.is_some_and(|event| event.as_str() == r#""serverShutdown""#)
-}
-
-/// The beginning of a server's words.
-fn short(words: &str) -> &str {
-    let mut end = words.len().min(MAX_REASON);
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    &words[..end]
 }
