@@ -264,3 +264,23 @@ async fn what_a_server_does_not_count_is_not_held_up() {
     }
     assert!(start.elapsed() >= 3600 * SECOND && pings >= 178, "{pings}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn names_that_are_wanted_while_a_write_stalls_are_joined_as_soon_as_it_goes_on() {
+    for rate in [None, Some(MessageRate::new(5, SECOND, Counted::Everything))] {
+        let (manager, mut server) = manager_of(Lines { rate, ..Lines::default() }, config());
+        let _a = subscribe(&manager, "a");
+        let mut peer = server.accept().await;
+        confirm(&mut peer).await;
+        peer.stall(true);
+        let mut sent = Box::pin(manager.send("a", "one"));
+        assert_eq!(sent.as_mut().now_or_never(), None);
+        settle().await;
+        let _b = subscribe(&manager, "ab");
+        settle().await;
+        peer.stall(false);
+        settle().await;
+        assert_eq!(heard(&mut peer), ["one", "+ab"]);
+        assert_eq!(sent.await, Ok(()));
+    }
+}

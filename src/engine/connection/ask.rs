@@ -37,23 +37,22 @@ impl Open {
         unwanted.into_iter().for_each(|name| of.members.leave(name));
     }
 
-    /// Tells the server what to stop, and asks it for what is wanted, as far as it takes that now.
-    /// Returns whether a message of the program's own has the next place.
-    pub(super) fn ask(
-        &mut self,
-        of: &mut Context,
-        cx: &mut task::Context<'_>,
-    ) -> Result<bool, Ended> {
-        let yields = self.ask_all(of, cx)?;
-        self.outbox.set_yielding(yields);
-        Ok(yields)
+    /// Whether there is something to ask for, and room for it.
+    pub(super) fn has_to_ask(&self, of: &Context) -> bool {
+        let wants = of.members.wants_leaves() || of.members.wants_joins(self.now);
+        self.ready && wants && self.outbox.takes_joins(self.now)
     }
 
+    /// Tells the server what to stop, and asks it for what is wanted, as far as it takes that now.
+    pub(super) fn ask(&mut self, of: &mut Context, cx: &mut task::Context<'_>) -> Poised {
+        let yields = self.ask_all(of, cx)?;
+        self.outbox.set_yielding(yields);
+        Ok(())
+    }
+
+    /// Returns whether a message of the program's own has the next place.
     fn ask_all(&mut self, of: &mut Context, cx: &mut task::Context<'_>) -> Result<bool, Ended> {
-        while self.ready && self.outbox.takes_joins(self.now) {
-            if !of.members.wants_leaves() && !of.members.wants_joins(self.now) {
-                break;
-            }
+        while self.has_to_ask(of) {
             if self.outbox.owes_letter() && of.members.post().poll_waiting(cx).is_ready() {
                 return Ok(true);
             }

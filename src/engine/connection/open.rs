@@ -172,11 +172,11 @@ impl Open {
         }
         self.check_clocks(of)?;
         self.renew(of, cx)?;
-        let yields = self.ask(of, cx)?; // What was read may have made the session ready.
+        self.ask(of, cx)?; // What was read may have made the session ready.
         of.members.publish(self.now);
         self.write(cx, of)?;
-        if yields && self.outbox.takes_joins(self.now) {
-            give_way(cx); // The others come behind that one message.
+        if self.has_to_ask(of) {
+            give_way(cx); // There is room again.
         }
         let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
