@@ -11,6 +11,7 @@
 //! [guide-order-books]: docs::guide::order_books
 //! [guide-replay]: https://docs.rs/wsmux/latest/wsmux/docs/guide/replay/index.html
 //! [guide-slow-consumers]: docs::guide::slow_consumers
+//! [guide-requests]: https://docs.rs/wsmux/latest/wsmux/docs/guide/requests/index.html
 //! [guide-testing]: https://docs.rs/wsmux/latest/wsmux/docs/guide/testing/index.html
 //! [migration]: docs::migration
 //! [protocols]: docs::protocols
@@ -48,6 +49,9 @@ pub mod docs {
         pub mod order_books {}
         #[doc = include_str!("../docs/guide/slow_consumers.md")]
         pub mod slow_consumers {}
+        #[cfg(feature = "requests")]
+        #[doc = include_str!("../docs/guide/requests.md")]
+        pub mod requests {}
         #[cfg(feature = "test-util")]
         #[doc = include_str!("../docs/guide/testing.md")]
         pub mod testing {}

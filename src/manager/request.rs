@@ -87,6 +87,12 @@ impl WsManager {
 pub struct Reply(Vec<Message>);
 
 impl Reply {
+    /// A reply of these parts: for what stands in for a server.
+    #[must_use]
+    pub fn new(parts: Vec<Message>) -> Self {
+        Self(parts)
+    }
+
     /// Its last part, which is the only one with most protocols.
     #[must_use]
     pub fn message(&self) -> Option<&Message> {

@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt as _};
 
+use super::asked::Asked;
 use super::call::Call;
-use super::shared::{Asked, Shared};
+use super::shared::Shared;
 use crate::error::RequestError;
 use crate::manager::Reply;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "cache")]
+use super::cache::{Cache, CacheConfig};
 use super::config::PoolConfig;
 use super::lanes::Lanes;
 use super::pool::RequestPool;
@@ -30,6 +32,8 @@ use crate::protocol::Protocol;
 /// ```
 #[must_use]
 pub struct RequestPoolBuilder {
+    #[cfg(feature = "cache")]
+    cache: Option<CacheConfig>,
     config: PoolConfig,
     manager: WsManagerBuilder,
     name: String,
@@ -49,14 +53,30 @@ impl RequestPool {
 
     /// Starts to build a pool.
     pub fn builder(protocol: impl Protocol, name: impl Into<String>) -> RequestPoolBuilder {
-        RequestPoolBuilder::new(protocol, name.into())
+        RequestPoolBuilder::of(Pooled::new(protocol), name)
     }
 }
 
 impl RequestPoolBuilder {
-    fn new<P: Protocol>(protocol: P, name: String) -> Self {
-        let manager = WsManager::builder(Pooled::new(protocol)).config(PoolConfig::connection());
-        Self { config: PoolConfig::default(), manager, name, slot: Pooled::<P>::name }
+    /// Starts to build a pool of a protocol that is wrapped already: to be
+    /// [asked alone](Pooled::unjoined).
+    pub fn of<P: Protocol>(pooled: Pooled<P>, name: impl Into<String>) -> Self {
+        Self {
+            #[cfg(feature = "cache")]
+            cache: None,
+            config: PoolConfig::default(),
+            manager: WsManager::builder(pooled).config(PoolConfig::connection()),
+            name: name.into(),
+            slot: Pooled::<P>::name,
+        }
+    }
+
+    /// Keeps replies to calls that are [cached](super::Call::cached).
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn cache(mut self, config: CacheConfig) -> Self {
+        self.cache = Some(config);
+        self
     }
 
     /// Sets the pool's own values.
@@ -89,7 +109,12 @@ impl RequestPoolBuilder {
         let slots = 0..config.connections;
         let names = slots.map(|slot| (self.slot)(slot, &self.name)).collect::<Result<_, _>>();
         let lanes = Lanes::new(self.manager.build()?, names.map_err(BuildError::Name)?, &config);
-        Ok(RequestPool::of(Shared::new(config, lanes)))
+        #[cfg(feature = "cache")]
+        let cache = self.cache.map(|config| Cache::new(config, lanes.manager.label()));
+        let shared = Shared::new(config, lanes);
+        #[cfg(feature = "cache")]
+        let shared = shared.with_cache(cache);
+        Ok(RequestPool::of(shared))
     }
 }
 

@@ -21,12 +21,21 @@ pub struct Call {
     pub(super) body: Message,
     pub(super) deadline: Option<Duration>,
     pub(super) idempotent: bool,
+    /// What its reply is kept by.
+    #[cfg(feature = "cache")]
+    pub(super) key: Option<super::cache::Key>,
 }
 
 impl Call {
     /// A request of this body, in the form that the pool's protocol expects.
     pub fn new(body: impl Into<Message>) -> Self {
-        Self { body: body.into(), deadline: None, idempotent: false }
+        Self {
+            body: body.into(),
+            deadline: None,
+            idempotent: false,
+            #[cfg(feature = "cache")]
+            key: None,
+        }
     }
 
     /// Sets how long it may take as a whole. Default: [`PoolConfig::deadline`](super::PoolConfig).
@@ -41,6 +50,24 @@ impl Call {
     /// [`RequestError::Unknown`](crate::RequestError::Unknown).
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
+        self
+    }
+
+    /// Its reply may be one that the pool's [cache](super::RequestPoolBuilder::cache) keeps, of a request
+    /// of the same body, and is kept there. Without a cache it is asked for each time.
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn cached(mut self) -> Self {
+        let kind = if self.body.as_text().is_some() { b't' } else { b'b' };
+        self.key = Some([&[kind], self.body.as_bytes()].concat().into());
+        self
+    }
+
+    /// The same, for what has this name rather than this body: where bodies that ask the same differ.
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub fn cached_as(mut self, name: &str) -> Self {
+        self.key = Some([b"n", name.as_bytes()].concat().into());
         self
     }
 

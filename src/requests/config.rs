@@ -72,6 +72,8 @@ macro_rules! setters {
         )*
     };
 }
+#[cfg(feature = "cache")]
+pub(super) use setters;
 
 impl PoolConfig {
     setters! {

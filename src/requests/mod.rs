@@ -30,8 +30,11 @@
 //!
 //! No second engine: nothing in here dials, beats or retries a socket.
 
+mod asked;
 mod batch;
 mod builder;
+#[cfg(feature = "cache")]
+mod cache;
 mod call;
 mod config;
 mod counts;
@@ -44,6 +47,9 @@ mod shared;
 
 pub use batch::{Batch, BatchItem, Progress};
 pub use builder::RequestPoolBuilder;
+#[cfg(feature = "cache")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub use cache::{CacheConfig, CacheStats};
 pub use call::Call;
 pub use config::PoolConfig;
 pub use counts::PoolStats;

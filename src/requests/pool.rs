@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::batch::Batch;
+#[cfg(feature = "cache")]
+use super::cache::CacheStats;
 use super::call::Call;
 use super::counts::PoolStats;
 use super::parts::Parts;
@@ -120,6 +122,16 @@ impl RequestPool {
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         self.shared.stats()
+    }
+
+    /// What its cache has done, and what it keeps now; `None` if it has none. The same counts are told to
+    /// the recorder of the crate `metrics` that is installed, as `ws_request_cache_hits_total` and its
+    /// like, with the manager's label.
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    #[must_use]
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.shared.cache.as_ref().map(|cache| cache.stats())
     }
 
     /// The manager of its connections: for status, events, metrics, new credentials and

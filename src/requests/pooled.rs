@@ -25,12 +25,23 @@ use crate::protocol::{
 /// assert_ne!(pooled.lane(&a?)?, pooled.lane(&b?)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Pooled<P>(P);
+pub struct Pooled<P> {
+    joins: bool,
+    protocol: P,
+}
 
 impl<P: Protocol> Pooled<P> {
     /// `protocol`, several times.
     pub fn new(protocol: P) -> Self {
-        Self(protocol)
+        Self { joins: true, protocol }
+    }
+
+    /// Its sockets are there to be [asked](crate::WsManager::request) alone: a name says which socket, and
+    /// the server is not asked for it, nor told that it is left. Names that the URL joins are joined.
+    #[must_use]
+    pub fn unjoined(mut self) -> Self {
+        self.joins = false;
+        self
     }
 
     /// The protocol's `name` on slot `slot`.
@@ -50,7 +61,7 @@ impl<P: Protocol> Pooled<P> {
         let names: Vec<_> = dial.names.iter().filter_map(inner).collect();
         let mut dial: Dial<'_> = *dial;
         (dial.lane, dial.names) = (&lane, &names);
-        tell(&self.0, &dial)
+        tell(&self.protocol, &dial)
     }
 }
 
@@ -79,7 +90,7 @@ impl<P: Protocol> Protocol for Pooled<P> {
             });
         };
         let name = StreamName::try_from(split(name.as_str()).1)?;
-        Ok(Lane::new(format!("{slot}/{}", self.0.lane(&name)?.as_str())))
+        Ok(Lane::new(format!("{slot}/{}", self.protocol.lane(&name)?.as_str())))
     }
 
     fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError> {
@@ -95,26 +106,27 @@ impl<P: Protocol> Protocol for Pooled<P> {
     fn session(&self, dial: &Dial<'_>) -> Box<dyn Session> {
         let slot = split(dial.lane.as_str()).0.to_owned();
         let session = self.within(dial, |protocol, dial| protocol.session(dial));
-        Box::new(InSlot { session, slot })
+        Box::new(InSlot { joins: self.joins, session, slot })
     }
 
     fn limits(&self, lane: &Lane) -> Limits {
-        self.0.limits(&Lane::new(split(lane.as_str()).1))
+        self.protocol.limits(&Lane::new(split(lane.as_str()).1))
     }
 
     fn classify(&self, failure: &Failure<'_>) -> Option<Verdict> {
-        self.0.classify(failure)
+        self.protocol.classify(failure)
     }
 }
 
 impl<P: fmt::Debug> fmt::Debug for Pooled<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pooled").field(&self.0).finish()
+        f.debug_tuple("Pooled").field(&self.protocol).finish()
     }
 }
 
 /// The wrapped protocol's session, with names as they are outside.
 struct InSlot {
+    joins: bool,
     session: Box<dyn Session>,
     slot: String,
 }
@@ -136,11 +148,17 @@ impl Session for InSlot {
     }
 
     fn join(&mut self, names: &[StreamName], cx: &mut Cx<'_>) {
+        if !self.joins {
+            return names.iter().for_each(|name| cx.joined(name.as_str()));
+        }
         let names: Vec<_> = names.iter().filter_map(inner).collect();
         self.speak(cx, |session, cx| session.join(&names, cx));
     }
 
     fn leave(&mut self, names: &[StreamName], cx: &mut Cx<'_>) {
+        if !self.joins {
+            return;
+        }
         let names: Vec<_> = names.iter().filter_map(inner).collect();
         self.speak(cx, |session, cx| session.leave(&names, cx));
     }
@@ -261,6 +279,17 @@ mod tests {
         assert!(Pooled::<Chatty>::name(0, "").is_err());
         assert!(Pooled::<Chatty>::name(0, &"a".repeat(4094)).is_ok());
         assert!(Pooled::<Chatty>::name(0, &"a".repeat(4095)).is_err(), "with its number");
+    }
+
+    #[test]
+    fn a_name_that_is_not_to_be_joined_is_joined_at_once_and_nobody_is_asked() {
+        let (pooled, names) = (Pooled::new(Chatty).unjoined(), [name("3/a/b")]);
+        let lane = pooled.lane(&names[0]).unwrap();
+        let (mut session, mut said) =
+            (pooled.session(&Dial::first(&lane, &names)), Transcript::default());
+        session.join(&names, &mut said.cx(Instant::now()));
+        session.leave(&names, &mut said.cx(Instant::now()));
+        assert_eq!(said.take(), [Utterance::Joined("3/a/b".to_owned())]);
     }
 
     #[test]

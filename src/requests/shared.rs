@@ -1,20 +1,24 @@
 //! A request's way through the pool.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::asked::Asked;
+#[cfg(feature = "cache")]
+use super::cache::Cache;
 use super::call::Call;
 use super::config::PoolConfig;
 use super::counts::{Counts, PoolStats};
 use super::lanes::{Lanes, Place};
 use super::pace::Pace;
 use crate::error::{RequestError, SendError};
-use crate::manager::{Replies, Reply};
+use crate::manager::Replies;
 use crate::observe::Status;
 
 pub(super) struct Shared {
+    #[cfg(feature = "cache")]
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) config: PoolConfig,
     counts: Counts,
     pub(super) lanes: Arc<Lanes>,
@@ -22,24 +26,41 @@ pub(super) struct Shared {
     pace: Mutex<Pace>,
 }
 
-/// How a request ended.
-pub(super) struct Asked {
-    pub(super) outcome: Result<Reply, RequestError>,
-    /// From an open connection to the end, if it had one when it began.
-    took: Option<Duration>,
-}
-
 impl Shared {
     pub(super) fn new(config: PoolConfig, lanes: Arc<Lanes>) -> Self {
         let places = config.connections * config.in_flight;
         let (least, most) = config.batch_bounds;
         let pace = Pace::new(config.batch_size, (least.min(places), most.min(places)));
-        Self { config, counts: Counts::default(), lanes, pace: Mutex::new(pace) }
+        Self {
+            #[cfg(feature = "cache")]
+            cache: None,
+            config,
+            counts: Counts::default(),
+            lanes,
+            pace: Mutex::new(pace),
+        }
+    }
+
+    #[cfg(feature = "cache")]
+    pub(super) fn with_cache(self, cache: Option<Arc<Cache>>) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Has `call` answered: by what is kept, where it says so, or by the server.
+    pub(super) async fn ask(self: &Arc<Self>, call: Call, at_once: usize) -> Asked {
+        #[cfg(feature = "cache")]
+        if let (Some(cache), Some(key)) = (&self.cache, &call.key) {
+            let (key, deadline) = (Arc::clone(key), self.deadline(&call));
+            let shared = Arc::clone(self);
+            let ask = move || Box::pin(async move { shared.ask_server(call, at_once).await }) as _;
+            return cache.get(key, deadline, ask).await;
+        }
+        self.ask_server(call, at_once).await
     }
 
     /// Has `call` answered, made again where that is allowed, on as many connections as `at_once`
     /// requests want.
-    pub(super) async fn ask(&self, call: Call, at_once: usize) -> Asked {
+    async fn ask_server(&self, call: Call, at_once: usize) -> Asked {
         let (deadline, width) = (self.deadline(&call), at_once.div_ceil(self.config.fill));
         let mut resends = Resends::of(self, &call);
         let asked = loop {
@@ -55,7 +76,7 @@ impl Shared {
     async fn ask_once(&self, call: &Call, width: usize, deadline: Instant) -> Asked {
         let (place, mut replies) = match self.begin(call, width, deadline).await {
             Ok(begun) => begun,
-            Err(e) => return Asked { outcome: Err(e), took: None },
+            Err(e) => return Asked::unmeasured(Err(e)),
         };
         let (begun_at, was_open) = (Instant::now(), place.lease.status().is_open());
         let outcome = timeout_at(deadline, replies.whole()).await;

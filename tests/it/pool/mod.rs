@@ -2,6 +2,8 @@
 
 mod adaptive;
 mod batch;
+#[cfg(feature = "cache")]
+mod cache;
 
 use std::collections::BTreeMap;
 
