@@ -18,7 +18,9 @@ use std::thread;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Wire;
 use wsmux::protocol::Unsupported;
 use wsmux::protocol::{Cx, Dial, DialError, Lane, Protocol, Request, RequestId, Response, Session};
@@ -164,7 +166,7 @@ fn one_by_one(url: &Arc<str>) -> f64 {
             let url = Arc::clone(&url);
             async move {
                 sleep(HANDSHAKE).await;
-                let (mut socket, _) = tokio_tungstenite::connect_async(&*url).await.unwrap();
+                let mut socket = connect(&url).await;
                 ask(&mut socket, n).await;
                 socket.close(None).await.unwrap();
             }
@@ -175,8 +177,14 @@ fn one_by_one(url: &Arc<str>) -> f64 {
     })
 }
 
-type Bare =
-    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+type Bare = WebSocketStream<TcpStream>;
+
+async fn connect(url: &str) -> Bare {
+    let host = url.trim_start_matches("ws://").trim_end_matches('/');
+    let stream = TcpStream::connect(host).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    tokio_tungstenite::client_async(url, stream).await.unwrap().0
+}
 
 async fn ask(socket: &mut Bare, id: usize) {
     socket.send(Wire::text(format!("{id} symbol"))).await.unwrap();
@@ -201,7 +209,7 @@ fn pooled(url: &Arc<str>) -> f64 {
 fn bare(url: &Arc<str>) -> f64 {
     let url = Arc::clone(url);
     run(&runtime(None), async move {
-        let (mut socket, _) = tokio_tungstenite::connect_async(&*url).await.unwrap();
+        let mut socket = connect(&url).await;
         ask(&mut socket, 0).await;
         let start = Instant::now();
         for id in 0..REQUESTS {
