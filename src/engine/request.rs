@@ -12,7 +12,7 @@
 //! 3. What waits in an answer is bounded, in parts and in bytes, and so are the requests of a socket.
 //! 4. No lock is held while anybody is woken or a message is dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -122,11 +122,11 @@ impl Answer {
 
 /// The requests that one socket was handed and that have no reply yet, each with what it was asked on.
 #[derive(Debug)]
-pub(crate) struct Owed<S>(HashMap<RequestId, (Arc<Answer>, S)>);
+pub(crate) struct Owed<S>(BTreeMap<RequestId, (Arc<Answer>, S)>);
 
 impl<S> Default for Owed<S> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(BTreeMap::new())
     }
 }
 
@@ -171,8 +171,7 @@ impl<S> Owed<S> {
     /// Takes out what nobody waits for, the oldest first.
     pub(crate) fn take_forsaken(&mut self) -> Vec<RequestId> {
         let forsaken = self.0.iter().filter(|(_, (answer, _))| answer.is_forsaken());
-        let mut ids: Vec<_> = forsaken.map(|(id, _)| *id).collect();
-        ids.sort_unstable(); // A seed decides what a run does.
+        let ids: Vec<_> = forsaken.map(|(id, _)| *id).collect();
         ids.iter().for_each(|id| drop(self.0.remove(id)));
         ids
     }
@@ -191,6 +190,6 @@ impl<S> Owed<S> {
 
 impl<S> Drop for Owed<S> {
     fn drop(&mut self) {
-        self.0.drain().for_each(|(_, (answer, _))| answer.end(Err(RequestError::Unknown)));
+        self.0.values().for_each(|(answer, _)| answer.end(Err(RequestError::Unknown)));
     }
 }

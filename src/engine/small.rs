@@ -100,6 +100,47 @@ impl<T: Ord> Few<T> {
     }
 }
 
+/// An ordered set of what is there now and then, as a deadline is: as long as it is empty, it takes no
+/// more than a pointer's room.
+#[derive(Clone, Debug)]
+pub(crate) struct Rare<T>(Option<Box<Few<T>>>);
+
+impl<T> Default for Rare<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Ord> Rare<T> {
+    pub(crate) fn insert(&mut self, item: T) {
+        self.0.get_or_insert_default().insert(item);
+    }
+
+    pub(crate) fn remove(&mut self, item: &T) {
+        if let Some(few) = &mut self.0 {
+            few.remove(item);
+        }
+        self.0.take_if(|few| few.is_empty());
+    }
+
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.0.as_ref()?.first()
+    }
+
+    pub(crate) fn contains(&self, item: &T) -> bool {
+        self.0.as_ref().is_some_and(|few| few.contains(item))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// All of them in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
+        self.0.iter().flat_map(|few| few.iter())
+    }
+}
+
 /// Keys by name.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "else an index of one would be as large as a map")]
@@ -159,17 +200,19 @@ mod tests {
         fn they_hold_what_those_of_the_standard_library_do(
             steps in proptest::collection::vec((any::<bool>(), 0..4_usize), 0..40),
         ) {
-            let (mut few, mut set) = (Few::default(), BTreeSet::new());
+            let (mut few, mut rare, mut set) = (Few::default(), Rare::default(), BTreeSet::new());
             let (mut index, mut map) = (Index::default(), HashMap::new());
             for (n, (inserts, item)) in steps.into_iter().enumerate() {
                 let name = StreamName::try_from(&*format!("s{item}")).unwrap();
                 if inserts {
                     few.insert(item);
+                    rare.insert(item);
                     set.insert(item);
                     index.insert(name.clone(), n);
                     map.insert(name, n);
                 } else {
                     few.remove(&item);
+                    rare.remove(&item);
                     set.remove(&item);
                     index.remove(name.as_str());
                     map.remove(&name);
@@ -178,6 +221,9 @@ mod tests {
                 prop_assert_eq!((few.len(), few.first()), (set.len(), set.first()));
                 prop_assert_eq!((few.is_empty(), few.contains(&1)), (set.is_empty(), set.contains(&1)));
                 prop_assert!(few.iter_from(Some(&2)).eq(set.range(2..)));
+                prop_assert!(rare.iter().eq(&set));
+                prop_assert_eq!((rare.is_empty(), rare.first()), (set.is_empty(), set.first()));
+                prop_assert_eq!(rare.contains(&1), set.contains(&1));
                 for name in ["s0", "s1", "s2", "s3"] {
                     prop_assert_eq!(index.get(name), map.get(name).copied());
                 }

@@ -17,7 +17,7 @@ pub(super) struct Context {
     pub(super) link: Link,
     pub(super) members: Members,
     /// What the session itself said about the failure that is to be judged.
-    pub(super) overruled: Option<Verdict>,
+    pub(super) overruled: Option<Box<Verdict>>,
     pub(super) random: SmallRng,
     /// Starts the task of another connection.
     pub(super) spawn: fn(&Arc<Core>, &Runtime, Link),

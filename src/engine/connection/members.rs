@@ -21,7 +21,7 @@ use crate::config::Backoff;
 use crate::engine::core::Core;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
-use crate::engine::small::{Few, Index};
+use crate::engine::small::{Index, Rare};
 use crate::engine::tools::Tools;
 use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
@@ -32,8 +32,8 @@ use crate::protocol::{DisconnectReason, Mark, To};
 use crate::transport::TransportError;
 
 /// Messages and bytes read and published at once, before other tasks have their turn.
-const BATCH: usize = 128;
-const BATCH_BYTES: usize = 64 * 1024;
+const BATCH: u32 = 128;
+const BATCH_BYTES: u32 = 64 * 1024;
 
 /// The shortest time between two looks at a handover.
 const REVIEW: Duration = Duration::from_millis(1);
@@ -41,23 +41,23 @@ const REVIEW: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Members {
     /// Of the most demanding member since there last was none.
-    budget: (usize, usize),
+    budget: (u32, u32),
     by_name: Index,
     /// The connection that carries them.
     connection: ConnectionId,
     /// When each silence may have been too long; looked at again when it comes.
-    data_due: Few<(Instant, usize)>,
+    data_due: Rare<(Instant, usize)>,
     /// When each join has taken too long.
-    join_due: Few<(Instant, usize)>,
+    join_due: Rare<(Instant, usize)>,
     /// Names that the server was asked for on this socket, and is to stop.
-    leaving: Few<StreamName>,
+    leaving: Rare<StreamName>,
     members: Slab<Member>,
     /// What the registry has yet to be told.
     moved: Vec<Handed>,
     /// What the program itself sends on those that are joined.
     post: Arc<Post>,
     /// When to look at the handover of a member that waits to be taken over.
-    review_due: Few<(Instant, usize)>,
+    review_due: Rare<(Instant, usize)>,
     seed: u64,
     tools: Arc<Tools>,
     /// Members with messages that are not published yet.
@@ -65,7 +65,7 @@ pub(super) struct Members {
     /// Members whose joins are not known to be written.
     unwritten: Vec<usize>,
     /// Members to be joined, and not before when.
-    wanted: Few<(Option<Instant>, usize)>,
+    wanted: Rare<(Option<Instant>, usize)>,
 }
 
 #[derive(Debug)]
@@ -123,18 +123,18 @@ impl Members {
             budget: (BATCH, BATCH_BYTES),
             by_name: Index::None,
             connection,
-            data_due: Few::None,
-            join_due: Few::None,
-            leaving: Few::None,
+            data_due: Rare::default(),
+            join_due: Rare::default(),
+            leaving: Rare::default(),
             members: Slab::with_capacity(1),
             moved: Vec::new(),
             post: Arc::default(),
-            review_due: Few::None,
+            review_due: Rare::default(),
             seed,
             tools: core.tools(),
             touched: Vec::new(),
             unwritten: Vec::new(),
-            wanted: Few::None,
+            wanted: Rare::default(),
         }
     }
 
@@ -379,7 +379,7 @@ impl Members {
     /// Whether one more message of `len` bytes makes no reader of `name` lose one.
     pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
         let Some(key) = self.by_name.get(name) else { return true };
-        if self.members[key].waiting().0 >= BATCH {
+        if self.members[key].waiting().0 >= BATCH as usize {
             self.publish(now); // Counting what waits must not take longer and longer.
         }
         let member = &self.members[key];
@@ -477,7 +477,7 @@ impl Members {
     /// have to wait still have to.
     pub(super) fn break_off(&mut self, since: Instant, reason: &DisconnectReason, now: Instant) {
         self.publish(since);
-        self.leaving = Few::None;
+        self.leaving = Rare::default();
         for key in self.keys() {
             let member = &mut self.members[key];
             match member.stage {
@@ -531,7 +531,7 @@ impl Members {
     /// How many messages and bytes to read at once, so that a reader that takes its turn whenever it
     /// is offered one does not lag: no more than half of what a stream keeps.
     pub(super) fn budget(&self) -> (usize, usize) {
-        self.budget
+        (self.budget.0 as usize, self.budget.1 as usize)
     }
 
     pub(super) fn post(&self) -> &Arc<Post> {
@@ -587,9 +587,10 @@ impl Members {
     fn cap_budget(&mut self, topic: &Topic) {
         let (messages, bytes) =
             if self.members.is_empty() { (BATCH, BATCH_BYTES) } else { self.budget };
+        let half = |of: usize| u32::try_from(of / 2).unwrap_or(u32::MAX);
         let settings = &topic.settings;
-        let messages = messages.min(settings.buffer / 2).max(1);
-        self.budget = (messages, bytes.min(settings.buffer_bytes / 2).max(1));
+        let messages = messages.min(half(settings.buffer)).max(1);
+        self.budget = (messages, bytes.min(half(settings.buffer_bytes)).max(1));
     }
 
     fn remove(&mut self, key: usize) -> Arc<Topic> {

@@ -349,8 +349,8 @@ impl Connection {
     ) -> ControlFlow<CloseReason, Then> {
         let failure = Failure::new(error.reason(), error.response());
         let context = &mut self.context;
-        let overruled =
-            context.overruled.take().or_else(|| context.tools.protocol.classify(&failure));
+        let overruled = context.overruled.take().map(|verdict| *verdict);
+        let overruled = overruled.or_else(|| context.tools.protocol.classify(&failure));
         let longest = self.backoff.max_delay();
         self.floor = Duration::ZERO;
         match self.classifier.judge(&failure, overruled, longest, (context.tools.wall)()) {

@@ -332,7 +332,7 @@ impl Open {
     }
 
     fn given_up(&self, (verdict, why): (Verdict, String), of: &mut Context) -> Ended {
-        of.overruled = Some(verdict);
+        of.overruled = Some(Box::new(verdict));
         let error = TransportError::new(DisconnectReason::Protocol).with_source(why);
         Ended::Lost { error, close: true }
     }

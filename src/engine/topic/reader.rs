@@ -269,7 +269,7 @@ impl Walk {
         }
         let reason = ring.closed.clone()?;
         self.ended = true;
-        Some(Next::Closed(Box::new(reason)))
+        Some(Next::Closed(reason))
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Ring {
     pub(super) ahead: Option<Box<Ahead>>,
     /// The break that no join has mended yet.
     pub(super) broken: Option<Box<Break>>,
-    pub(super) closed: Option<CloseReason>,
+    pub(super) closed: Option<Box<CloseReason>>,
     pub(super) readers: Slab<Parked>,
     /// The number of the next reader to join.
     pub(super) next_reader: u64,

@@ -330,7 +330,7 @@ impl Topic {
             }
             let told =
                 if seeded(Defect::ReasonIsLost) { CloseReason::Unused } else { reason.clone() };
-            ring.closed = Some(told);
+            ring.closed = Some(Box::new(told));
             ring.facts.joined_at = None;
             ring.take_wakers(&mut woken);
             (ring.handover.take(), ring.ahead.take())
