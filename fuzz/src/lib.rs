@@ -93,8 +93,11 @@ fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
                 assert!(!why.is_empty());
                 return false;
             }
-            Utterance::Alive | Utterance::Push(_) | Utterance::Ready | Utterance::Unroutable(_) => {}
-            Utterance::Reconnect(_) => {}
+            Utterance::Alive
+            | Utterance::Push(_)
+            | Utterance::Ready
+            | Utterance::Reconnect(_)
+            | Utterance::Unroutable(_) => {}
             other => panic!("{other:?}"),
         }
     }

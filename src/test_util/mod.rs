@@ -8,6 +8,7 @@
 //! | clients of Binance's combined streams | [`MockBinance`] |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
+//! | clients of OKX's public channels | [`MockOkx`] |
 //! | clients of a GraphQL server's subscriptions | [`MockGraphql`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
@@ -49,6 +50,7 @@ mod graphql;
 mod json_rpc;
 pub mod memory;
 mod mock;
+mod okx;
 mod server;
 
 pub use binance::MockBinance;
@@ -57,4 +59,5 @@ pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuild
 pub use graphql::MockGraphql;
 pub use json_rpc::{MockDeribit, MockJsonRpc};
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
+pub use okx::MockOkx;
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

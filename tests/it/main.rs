@@ -27,6 +27,7 @@ mod many;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod multiplex;
+mod okx;
 mod pace;
 mod packing;
 mod pool;

@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::calls::Calls;
-use super::held::Held;
 use super::session::{Dialogue, Notice, part};
 use super::wire::{self, Fault, Outcome};
 use crate::config::Secret;
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::protocol::courtesy::Courtesy;
+use crate::protocol::held::Held;
 use crate::protocol::json::{Raw, pick, quote};
 use crate::protocol::{Cx, Mark, Rotation, To, Verdict};
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::channels::Channels;
 use super::session::Rpc;
 use crate::name::{InvalidName, StreamName};
-use crate::protocol::{Dial, DialError, Lane, Limits, Protocol, Request, Session, Url, UrlError};
+use crate::protocol::{
+    Counted, Dial, DialError, Lane, Limits, MessageRate, Protocol, Request, Session, Url, UrlError,
+};
 
 /// Channels per socket, and per call: a choice of ours, as the venue states no bound.
 const CAPACITY: usize = 500;
@@ -29,6 +31,8 @@ const LEAST_BEAT: Duration = Duration::from_secs(10);
 ///   A socket that takes over from another begins with its own snapshot, and without a gap.
 /// - Heartbeats are set to [30 s](Self::heartbeat), and each `test_request` is answered by `public/test`.
 ///   Where nothing at all came for twice that time, the socket is given up.
+/// - Calls to join and leave are paced: ten in 3 s, as the credits that they cost allow ("Rate limits":
+///   3,000 each of 30,000, which fill up by 10,000 a second).
 /// - With [`Credentials::in_band`](crate::Credentials::in_band) the token is said by `public/auth` before
 ///   anything is joined: as the client's secret, with [`client_id`](Self::client_id), else as a
 ///   refresh token. A fresh one is said on the open socket. Channels are then joined by `private/subscribe`,
@@ -93,7 +97,8 @@ impl Protocol for Deribit {
     }
 
     fn limits(&self, _: &Lane) -> Limits {
-        Limits::default().capacity(CAPACITY).batch(CAPACITY)
+        let calls = MessageRate::new(10, Duration::from_secs(3), Counted::Joins);
+        Limits::default().capacity(CAPACITY).batch(CAPACITY).messages(calls)
     }
 }
 

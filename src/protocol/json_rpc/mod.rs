@@ -4,7 +4,6 @@
 mod calls;
 mod channels;
 mod deribit;
-mod held;
 mod pubsub;
 mod session;
 #[cfg(test)]

@@ -12,10 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::calls::Calls;
-use super::held::Held;
 use super::session::{Dialogue, Notice, part};
 use super::wire::{self, Fault, Outcome};
 use crate::name::StreamName;
+use crate::protocol::held::Held;
 use crate::protocol::json::{Kind, Raw, pick, quote};
 use crate::protocol::{Cx, To, Verdict};
 
