@@ -634,6 +634,7 @@ impl Registry {
         crossing.capacity = capacity.max(1);
         crossing.live += 1;
         crossing.roomy.insert(id);
+        self.look_for_crowding(&lane);
         Link { id, not_before: self.penalties.until(&lane, now), lane, signal }
     }
 

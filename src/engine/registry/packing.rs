@@ -41,7 +41,8 @@ impl Registry {
         self.packs.first().map(|(due, _)| *due)
     }
 
-    /// A topic of `lane` was taken out: there may be too many connections now.
+    /// A topic of `lane` was taken out, or a connection was opened, as it is where those with room are
+    /// about to be replaced: there may be too many now.
     pub(super) fn look_for_crowding(&mut self, lane: &Lane) {
         let Some(crossing) = self.lanes.get_mut(lane) else { return };
         if crossing.packing.is_none() && crossing.is_crowded() && !seeded(Defect::NamesNeverMove) {

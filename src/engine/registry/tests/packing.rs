@@ -41,6 +41,7 @@ impl World {
             self.run(&Op::Wait(step));
             (0..self.links.len()).for_each(|which| self.look(which));
             self.pack();
+            self.try_again();
             while self.in_handover(0).is_some() {
                 self.go_over(0, true);
             }
@@ -51,6 +52,15 @@ impl World {
             {
                 self.run(&Op::Finish(0));
             }
+        }
+    }
+
+    /// Connections with a successor hand over to it what has stayed, as they do after a while.
+    fn try_again(&mut self) {
+        let all = self.registry.connections.iter();
+        let pairs: Vec<_> = all.filter_map(|(id, handle)| Some((*id, handle.successor?))).collect();
+        for (id, to) in pairs {
+            self.registry.hand_over(id, to, 0, usize::MAX, self.now);
         }
     }
 
