@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 use wsmux::protocol::{Dial, Protocol, Request, RequestId, Transcript, Utterance};
-use wsmux::{DisconnectReason, Message, StreamName};
 use wsmux::transport::{Frame, Frames, Script, Scripts, Socket as _, Transport as _, Tungstenite};
+use wsmux::{DisconnectReason, Message, StreamName};
 
 thread_local! {
     static RUNTIME: RefCell<Runtime> = RefCell::new(runtime());
@@ -46,7 +46,8 @@ pub fn talk(protocol: &impl Protocol, names: &[&str], input: &[u8]) {
     let (mut said, mut open) = (Transcript::default(), HashSet::new());
     session.open(&mut said.cx(now));
     session.join(&names, &mut said.cx(now));
-    let _ = session.request(RequestId(7), r#"{"method":"m","query":"q"}"#.into(), &mut said.cx(now));
+    let _ =
+        session.request(RequestId(7), r#"{"method":"m","query":"q"}"#.into(), &mut said.cx(now));
     if !check(&mut said, &mut open) {
         return;
     }
