@@ -49,7 +49,7 @@ pub mod docs {
         pub mod order_books {}
         #[doc = include_str!("../docs/guide/slow_consumers.md")]
         pub mod slow_consumers {}
-        #[cfg(feature = "requests")]
+        #[cfg(feature = "cache")]
         #[doc = include_str!("../docs/guide/requests.md")]
         pub mod requests {}
         #[cfg(feature = "test-util")]

@@ -20,9 +20,9 @@ use crate::protocol::{
 /// use wsmux::requests::Pooled;
 ///
 /// let pooled = Pooled::new(Direct::new("wss://host/ws")?);
-/// let [a, b] = [0, 1].map(|slot| Pooled::<Direct>::name(slot, "chart"));
-/// assert_eq!(a.as_ref()?.as_str(), "0/chart");
-/// assert_ne!(pooled.lane(&a?)?, pooled.lane(&b?)?);
+/// let (a, b) = (Pooled::<Direct>::name(0, "chart")?, Pooled::<Direct>::name(1, "chart")?);
+/// assert_eq!(a.as_str(), "0/chart");
+/// assert_ne!(pooled.lane(&a)?, pooled.lane(&b)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pooled<P> {
