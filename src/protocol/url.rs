@@ -2,11 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use data_encoding::BASE64;
 use http::HeaderValue;
-use http::uri::{Authority, Uri};
+use http::uri::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// All but what a query can carry as it is (RFC 3986 §2.3).
@@ -44,24 +44,17 @@ impl Url {
             None => return Err(UrlError::Relative),
         };
         let authority = uri.authority().ok_or(UrlError::Relative)?;
-        let port = match (authority.port_u16(), secure) {
-            (Some(0), _) => return Err(UrlError::Port),
-            (Some(port), _) => port,
-            (None, _) if has_port(authority) => return Err(UrlError::Port),
-            (None, true) => 443,
-            (None, false) => 80,
+        let (user_info, place) = match authority.as_str().rsplit_once('@') {
+            Some((user_info, place)) => (Some(user_info), place),
+            None => (None, authority.as_str()),
         };
-        let host = authority.host();
-        // What reads it lets brackets stand anywhere, as in `a[::1]`.
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        if bare.is_empty() || bare.contains(['[', ']']) {
-            return Err(UrlError::Host);
-        }
+        let (host, port) = host_and_port(place)?;
+        let default = if secure { 443 } else { 80 };
         Ok(Self {
-            authorization: authorization(authority)?,
+            authorization: user_info.map(authorization).transpose()?,
             host: host.to_ascii_lowercase(),
             path: if uri.path().is_empty() { "/".into() } else { uri.path().into() },
-            port,
+            port: port.unwrap_or(default),
             query: uri.query().map(Into::into),
             secure,
         })
@@ -172,16 +165,42 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Whether something stands where a port would.
-fn has_port(authority: &Authority) -> bool {
-    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
-    after_user.len() > authority.host().len()
+/// The host, with its brackets, and the port that is said.
+///
+/// It is read here, as what reads the rest takes colons, brackets and signs of per cent in any place
+/// of a host for a part of it.
+fn host_and_port(place: &str) -> Result<(&str, Option<u16>), UrlError> {
+    let (host, rest) = match place.strip_prefix('[') {
+        Some(inner) => {
+            let end = inner.find(']').ok_or(UrlError::Host)?;
+            inner[..end].parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            place.split_at(end + 2)
+        }
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    if !host.starts_with('[') && (host.is_empty() || !host.bytes().all(is_of_a_name)) {
+        return Err(UrlError::Host);
+    }
+    if rest.is_empty() {
+        return Ok((host, None));
+    }
+    let digits = rest.strip_prefix(':').ok_or(UrlError::Host)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse() {
+        Ok(port @ 1..) if is_number => Ok((host, Some(port))),
+        _ => Err(UrlError::Port),
+    }
 }
 
-fn authorization(authority: &Authority) -> Result<Option<HeaderValue>, UrlError> {
-    let Some((user_info, _)) = authority.as_str().rsplit_once('@') else {
-        return Ok(None);
-    };
+/// What a registered name may hold (RFC 3986 §3.2.2) but for encoded bytes: no resolver decodes them.
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+fn authorization(user_info: &str) -> Result<HeaderValue, UrlError> {
+    if user_info.contains(['@', '[', ']']) {
+        return Err(UrlError::UserInfo);
+    }
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let mut credentials: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
     credentials.push(b':');
@@ -189,7 +208,7 @@ fn authorization(authority: &Authority) -> Result<Option<HeaderValue>, UrlError>
     let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&credentials)))
         .map_err(|_| UrlError::UserInfo)?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }
 
 /// Why a string is not the URL of a WebSocket.
@@ -198,7 +217,7 @@ fn authorization(authority: &Authority) -> Result<Option<HeaderValue>, UrlError>
 pub enum UrlError {
     /// It has a fragment, which RFC 6455 §3 forbids.
     Fragment,
-    /// It names no host, or one with brackets that are not around all of it.
+    /// It names no host, or what stands in its place is neither a name nor an address (RFC 3986 §3.2.2).
     Host,
     /// The stream's name changed more of the URL than its own place.
     NameEscapes,
@@ -212,7 +231,7 @@ pub enum UrlError {
     Scheme,
     /// It is no URL at all.
     Syntax(http::uri::InvalidUri),
-    /// The user-info cannot be sent.
+    /// The user-info cannot be sent, or holds what has to be encoded in it (RFC 3986 §3.2.1).
     UserInfo,
 }
 
@@ -220,14 +239,18 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fragment => "a WebSocket URL has no fragment: remove `#` and what follows",
-            Self::Host => "the URL has no host: write `wss://host/path`",
+            Self::Host => {
+                "the URL names no host: write `wss://host/path`, an IPv6 address as `[::1]`"
+            }
             Self::NameEscapes => "the stream's name would change the host or the path of the URL",
             Self::NamePlace => "`{name}` may stand in the path or the query, not before them",
             Self::Port => "the port is not a number from 1 to 65535",
             Self::Relative => "the URL is not absolute: write `wss://host/path`",
             Self::Scheme => "the scheme is neither `ws` nor `wss`: write `wss://host/path`",
             Self::Syntax(_) => "this is not a URL: write `wss://host/path`",
-            Self::UserInfo => "user name and password cannot be sent",
+            Self::UserInfo => {
+                "user name and password cannot be sent: encode `@`, `[` and `]` as `%40` and so on"
+            }
         })
     }
 }
@@ -248,9 +271,24 @@ mod tests {
     #[test]
     fn brackets_are_around_all_of_a_host_or_not_there() {
         assert_eq!(Url::parse("ws://[::1]:8/").unwrap().host(), "[::1]");
-        for host in ["a[::1]", "a[::1]:8", "[::1", "::1]", "[[::1]]", "[]"] {
+        for host in
+            ["a[::1]", "a[::1]:8", "[::1", "::1]", "[[::1]]", "[]", "[::1]8", "[host]", "[v1.a]"]
+        {
             assert!(Url::parse(&format!("ws://{host}/")).is_err(), "{host}");
         }
+    }
+
+    #[test]
+    fn what_stands_for_a_host_is_a_name_or_an_address() {
+        for host in ["localhost", "a_b.c-d~", "1.2.3.4", "[2001:db8::1]"] {
+            assert_eq!(Url::parse(&format!("ws://u:p@{host}:8/")).unwrap().host(), host);
+        }
+        for place in
+            ["ann:[w@d@%r3::1]:8", "%41", "a%2fb", "::1", "a:b:1", "h:+1", "h:", "h: 1", "@", "u@"]
+        {
+            assert!(Url::parse(&format!("ws://{place}/")).is_err(), "{place}");
+        }
+        assert!(matches!(Url::parse("ws://a@b@host/"), Err(UrlError::UserInfo)));
     }
 
     #[test]
