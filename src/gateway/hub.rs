@@ -1,0 +1,149 @@
+//! What a gateway counts: for `/stats` and `/metrics`.
+//!
+//! Counters are atomics, added to once per round or per client, never per message and client. Names are
+//! in a map under a lock that is taken when a reader comes or goes.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::name::StreamName;
+
+/// The books of a gateway.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    pub(super) clients: AtomicUsize,
+    pub(super) cut_off: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) missed: AtomicU64,
+    pub(super) rounds: AtomicU64,
+    pub(super) sse: AtomicUsize,
+    pub(super) writes: AtomicU64,
+    names: Mutex<HashMap<StreamName, usize>>,
+}
+
+/// What a gateway has done, as of now.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HubStats {
+    /// WebSocket clients that are connected.
+    pub clients: usize,
+    /// Clients that were cut off because they did not keep up, did not answer, or broke the rules.
+    pub cut_off: u64,
+    /// Messages handed to clients' sockets or queues.
+    pub delivered: u64,
+    /// Messages that slow clients missed, each of which is part of a gap.
+    pub missed: u64,
+    /// Names that clients read, and how many of them, busiest first.
+    pub names: Vec<NameStats>,
+    /// Rounds of the shards in which something was delivered.
+    pub rounds: u64,
+    /// Streams of events that are open.
+    pub sse: usize,
+    /// Writes to clients' sockets.
+    pub writes: u64,
+}
+
+/// A name that clients read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct NameStats {
+    /// The name, as clients know it.
+    pub name: StreamName,
+    /// How many clients read it, over WebSocket and SSE.
+    pub readers: usize,
+}
+
+impl Hub {
+    pub(super) fn stats(&self) -> HubStats {
+        let names = self.lock().iter().map(|(name, readers)| (name.clone(), *readers)).collect();
+        let mut names: Vec<(StreamName, usize)> = names;
+        names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        HubStats {
+            clients: self.clients.load(Ordering::Relaxed),
+            cut_off: self.cut_off.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            missed: self.missed.load(Ordering::Relaxed),
+            names: names.into_iter().map(|(name, readers)| NameStats { name, readers }).collect(),
+            rounds: self.rounds.load(Ordering::Relaxed),
+            sse: self.sse.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts a reader of a name, until the guard is dropped.
+    pub(super) fn reads(self: &Arc<Self>, name: &StreamName) -> Reading {
+        *self.lock().entry(name.clone()).or_default() += 1;
+        Reading { hub: Arc::clone(self), name: name.clone() }
+    }
+
+    /// Counts something that is there, until the guard is dropped.
+    pub(super) fn counts(self: &Arc<Self>, what: fn(&Self) -> &AtomicUsize) -> Counted {
+        what(self).fetch_add(1, Ordering::Relaxed);
+        Counted { hub: Arc::clone(self), what }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, usize>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reader of one name.
+#[derive(Debug)]
+pub(super) struct Reading {
+    hub: Arc<Hub>,
+    name: StreamName,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut names = self.hub.lock();
+        if let Some(readers) = names.get_mut(&self.name) {
+            *readers -= 1;
+            if *readers == 0 {
+                names.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// One of something.
+#[derive(Debug)]
+pub(super) struct Counted {
+    hub: Arc<Hub>,
+    what: fn(&Hub) -> &AtomicUsize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.what)(&self.hub).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_while_they_are_read_and_come_busiest_first() {
+        let hub = Arc::new(Hub::default());
+        let name = |text: &str| StreamName::try_from(text).unwrap();
+        let one = hub.reads(&name("one"));
+        let _two = (hub.reads(&name("two")), hub.reads(&name("two")));
+        let readers = |hub: &Hub| -> Vec<(String, usize)> {
+            hub.stats().names.into_iter().map(|n| (n.name.to_string(), n.readers)).collect()
+        };
+        assert_eq!(readers(&hub), [("two".to_owned(), 2), ("one".to_owned(), 1)]);
+        drop(one);
+        assert_eq!(readers(&hub), [("two".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn what_is_there_is_counted_until_it_goes() {
+        let hub = Arc::new(Hub::default());
+        let client = hub.counts(|hub| &hub.clients);
+        assert_eq!(hub.stats().clients, 1);
+        drop(client);
+        assert_eq!(hub.stats().clients, 0);
+    }
+}
