@@ -160,8 +160,8 @@ fn the_end_of_a_stream_says_what_failed() {
         ),
         (
             CloseReason::NoRequest(Arc::new(UrlError::Host.into())),
-            "the protocol made a request that has no valid URL: the URL has no host: write \
-             `wss://host/path`",
+            "the protocol made a request that has no valid URL: the URL names no host: write \
+             `wss://host/path`, an IPv6 address as `[::1]`",
         ),
         (
             CloseReason::Rejected { reason: "unknown symbol".into() },
