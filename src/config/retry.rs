@@ -128,7 +128,10 @@ impl RetryPolicy {
 pub(crate) struct Backoff {
     policy: Arc<RetryPolicy>,
     failures: u32,
-    rng: SmallRng,
+    /// Whether the next delay is the first after a connection that was open for long enough.
+    fresh: bool,
+    /// Of the generator that draws the next delay, which is used for nothing else.
+    seed: u64,
     /// Whether the last connection was open for long enough.
     stable: bool,
 }
@@ -136,7 +139,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     pub(crate) fn new(policy: impl Into<Arc<RetryPolicy>>, seed: u64) -> Self {
         let policy = policy.into();
-        Self { policy, failures: 0, rng: SmallRng::seed_from_u64(seed), stable: false }
+        Self { policy, failures: 0, fresh: false, seed, stable: false }
     }
 
     /// The number of the attempt that is due, from 1; it is the dial after `attempt() - 1` failures.
@@ -148,9 +151,15 @@ impl Backoff {
     /// was long enough for a fresh start.
     pub(crate) fn record_uptime(&mut self, uptime: Duration) -> bool {
         self.stable = uptime >= self.policy.reset_after;
+        self.fresh = self.stable;
         if self.stable {
             self.failures = 0;
         }
+        self.stable
+    }
+
+    /// Whether the last connection was open for long enough.
+    pub(crate) fn was_stable(&self) -> bool {
         self.stable
     }
 
@@ -168,14 +177,16 @@ impl Iterator for Backoff {
         if self.policy.max_attempts.is_some_and(|max| self.failures >= max) {
             return None;
         }
-        let immediate = self.stable && self.policy.first == FirstRetry::Immediate;
+        let immediate = self.fresh && self.policy.first == FirstRetry::Immediate;
         let delay = if immediate {
             Duration::ZERO
         } else {
             let ceiling = self.policy.ceiling(self.failures);
-            self.rng.random_range(Duration::ZERO..=ceiling).max(self.policy.min_delay)
+            let mut random = SmallRng::seed_from_u64(self.seed);
+            self.seed = random.random();
+            random.random_range(Duration::ZERO..=ceiling).max(self.policy.min_delay)
         };
-        self.stable = false;
+        self.fresh = false;
         self.failures = self.failures.saturating_add(1);
         Some(delay)
     }

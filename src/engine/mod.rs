@@ -11,6 +11,7 @@ pub(crate) mod defect;
 pub(crate) mod events;
 mod flight;
 pub(crate) mod limiter;
+mod moment;
 pub(crate) mod neighbours;
 pub(crate) mod outgoing;
 mod penalty;

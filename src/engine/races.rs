@@ -314,8 +314,12 @@ fn readers_get_every_message_or_a_gap_and_then_the_end() {
     explore_with_twins(&[Defect::ParkInTwoSteps], || {
         let settings = StreamConfig { buffer: 2, ..Config::default().stream() };
         let name = StreamName::try_from("x").unwrap();
-        let topic =
-            Arc::new(Topic::new(name, ConnectionId(0), settings, Arc::new(Metrics::default())));
+        let topic = Arc::new(Topic::new(
+            name,
+            ConnectionId::nth(1),
+            settings,
+            Arc::new(Metrics::default()),
+        ));
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 let mut reader = topic.read();
@@ -353,8 +357,12 @@ fn a_reader_that_joins_gets_the_latest_message_once_and_what_comes_after_it() {
     explore_with_twins(&[Defect::ReplayInTwoSteps], || {
         let settings = Config::default().replay_latest(true).stream();
         let name = StreamName::try_from("x").unwrap();
-        let topic =
-            Arc::new(Topic::new(name, ConnectionId(0), settings, Arc::new(Metrics::default())));
+        let topic = Arc::new(Topic::new(
+            name,
+            ConnectionId::nth(1),
+            settings,
+            Arc::new(Metrics::default()),
+        ));
         let publishing = {
             let topic = Arc::clone(&topic);
             thread::spawn(move || {

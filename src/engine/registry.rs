@@ -21,7 +21,8 @@
 mod handover;
 mod packing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::defect::{Defect, seeded};
+use super::moment::Moment;
 use super::penalty::{Bounds, Penalties};
 use super::small::Few;
 use super::sync::Signal;
@@ -47,26 +49,29 @@ pub(crate) struct Registry {
     /// Lanes that were found to have too many connections, and how long to wait before a look.
     crowded: Vec<(Lane, Duration)>,
     /// Streams in the order in which they will have lingered long enough.
-    due: BTreeSet<(Instant, usize)>,
+    due: BTreeSet<(Moment, usize)>,
+    /// Connections that were taken out, and whose tasks have not ended.
+    ending: HashMap<ConnectionId, Ending>,
     /// Streams in the order in which they were left.
-    idle: BTreeSet<(Instant, usize)>,
+    idle: BTreeSet<(Moment, usize)>,
     lanes: HashMap<Lane, Box<Crossing>>,
     leftovers: Leftovers,
     max_connections: usize,
-    next_id: u64,
-    next_rank: u64,
+    next_id: NonZeroU64,
+    next_rank: NonZeroU64,
     open: usize,
     /// When to look at lanes that have too many connections.
     packs: BTreeSet<(Instant, Lane)>,
     penalties: Penalties<Lane>,
     refusals: Penalties<StreamName>,
+    /// Tasks of connections that have not ended.
+    running: usize,
     shut_down: bool,
     slots: Slots,
     /// Connections that nobody needs now, in the order in which they were left.
-    spare: BTreeMap<u64, ConnectionId>,
+    spare: BTreeMap<NonZeroU64, ConnectionId>,
     /// How many connections have yet to take the place of another.
     succeeding: usize,
-    tasks: HashMap<ConnectionId, Option<AbortHandle>>,
     topics: Slab<Entry>,
 }
 
@@ -74,14 +79,14 @@ pub(crate) struct Registry {
 struct Entry {
     connection: ConnectionId,
     /// When it was left by the last of them, and when it will have lingered long enough.
-    idle: Option<(Instant, Instant)>,
-    leases: usize,
+    idle: Option<(Moment, Moment)>,
+    leases: u32,
     /// The connection that is to take it over from `connection`.
     next: Option<ConnectionId>,
-    readers: usize,
+    readers: u32,
     topic: Arc<Topic>,
     /// Since when it has been leased and not read; holds while it is.
-    unattended_since: Instant,
+    unattended_since: Moment,
 }
 
 /// The registry's end of a connection.
@@ -91,19 +96,20 @@ struct Handle {
     /// Names whose topic may have changed since the connection last asked; in order, so that a seed
     /// decides in which order they are joined.
     dirty: Few<StreamName>,
+    /// What it holds of those that there are.
     has_slot: bool,
     /// How many of its topics have neither readers nor leases.
-    idle: usize,
+    idle: u32,
     /// Its place in `spare`, while all of them have none.
-    idle_rank: Option<u64>,
+    idle_rank: Option<NonZeroU64>,
     is_open: bool,
     lane: Lane,
     /// Once it is retired.
-    moving: Option<Moving>,
+    moving: Option<Box<Moving>>,
     /// Keys of the topics it carries, or is to take over.
     names: Few<usize>,
     /// How many of them it is to take over.
-    pending: usize,
+    pending: u32,
     /// Whether another one is to take its place, as soon as it comes to it.
     rotate: bool,
     signal: Arc<Signal>,
@@ -111,6 +117,21 @@ struct Handle {
     successor: Option<ConnectionId>,
     /// The connection whose place it takes. As long as that one is there, it counts towards no limit.
     succeeds: Option<ConnectionId>,
+    task: Option<AbortHandle>,
+}
+
+impl Handle {
+    /// Whether it has a slot, or that of the connection whose place it takes.
+    fn may_dial(&self) -> bool {
+        self.has_slot || self.succeeds.is_some()
+    }
+}
+
+/// What is left of a connection that was taken out.
+#[derive(Debug)]
+struct Ending {
+    has_slot: bool,
+    task: Option<AbortHandle>,
 }
 
 /// What a connection that is retired still has to do.
@@ -154,7 +175,7 @@ struct Packing {
 /// The right to have a socket. A connection that is closing keeps its slot until its task ends.
 #[derive(Debug, Default)]
 struct Slots {
-    held: HashSet<ConnectionId>,
+    held: usize,
     queue: BTreeSet<ConnectionId>,
 }
 
@@ -164,7 +185,7 @@ pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) lane: Lane,
     /// The first dial has to wait until then.
-    pub(crate) not_before: Option<Instant>,
+    pub(crate) not_before: Option<Moment>,
     pub(crate) signal: Arc<Signal>,
 }
 
@@ -237,21 +258,22 @@ impl Registry {
             connections: HashMap::new(),
             crowded: Vec::new(),
             due: BTreeSet::new(),
+            ending: HashMap::new(),
             idle: BTreeSet::new(),
             lanes: HashMap::new(),
             leftovers: Leftovers::default(),
             max_connections: config.limits.max_connections,
-            next_id: 0,
-            next_rank: 0,
+            next_id: NonZeroU64::MIN,
+            next_rank: NonZeroU64::MIN,
             open: 0,
             packs: BTreeSet::new(),
             penalties: Penalties::new(bounds),
             refusals: Penalties::new(bounds),
+            running: 0,
             shut_down: false,
             slots: Slots::default(),
             spare: BTreeMap::new(),
             succeeding: 0,
-            tasks: HashMap::new(),
             topics: Slab::new(),
         }
     }
@@ -276,7 +298,7 @@ impl Registry {
         }
         let (connection, link) = self.room(asked)?;
         let topic = open(connection);
-        let unattended_since = asked.now;
+        let unattended_since = asked.now.into();
         let (idle, next) = (None, None);
         let entry =
             Entry { connection, idle, leases: 0, next, readers: 0, topic, unattended_since };
@@ -294,10 +316,10 @@ impl Registry {
         let Some(key) = self.key(topic) else { return false };
         let entry = &mut self.topics[key];
         match kind {
-            Kind::Lease => entry.leases -= usize::from(!seeded(Defect::LeaseIsLeaked)),
+            Kind::Lease => entry.leases -= u32::from(!seeded(Defect::LeaseIsLeaked)),
             Kind::Reader => {
                 entry.readers -= 1;
-                entry.unattended_since = now;
+                entry.unattended_since = now.into();
             }
         }
         if entry.leases + entry.readers > 0 {
@@ -307,7 +329,8 @@ impl Registry {
             self.take_out(key, Some(CloseReason::Unused));
             return false;
         }
-        let due = now + topic.settings.linger;
+        let due = Moment::from(now + topic.settings.linger);
+        let now = Moment::from(now);
         entry.idle = Some((now, due));
         self.idle.insert((now, key));
         self.due.insert((due, key));
@@ -320,7 +343,7 @@ impl Registry {
     /// Closes a topic that has lingered long enough. Call again until there is none.
     pub(crate) fn sweep(&mut self, now: Instant) -> bool {
         match self.due.first() {
-            Some(&(due, key)) if due <= now => self.take_out(key, Some(CloseReason::Unused)),
+            Some(&(due, key)) if due <= now.into() => self.take_out(key, Some(CloseReason::Unused)),
             _ => return false,
         }
         true
@@ -329,7 +352,9 @@ impl Registry {
     /// Closes a topic that was left by `since` or earlier. Call again until there is none.
     pub(crate) fn sweep_idle(&mut self, since: Instant) -> bool {
         match self.idle.first() {
-            Some(&(left, key)) if left <= since => self.take_out(key, Some(CloseReason::Unused)),
+            Some(&(left, key)) if left <= since.into() => {
+                self.take_out(key, Some(CloseReason::Unused))
+            }
             _ => return false,
         }
         true
@@ -337,7 +362,7 @@ impl Registry {
 
     /// When the next topic is due, if none is joined again, or a penalty is to be forgotten.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let topic = self.due.first().map(|(due, _)| *due);
+        let topic = self.due.first().map(|(due, _)| due.at());
         let topic = [topic, self.packing_due()].into_iter().flatten().min();
         [topic, self.penalties.next_due(), self.refusals.next_due()].into_iter().flatten().min()
     }
@@ -373,16 +398,16 @@ impl Registry {
             return false;
         }
         crossing.blocked.remove(&id);
-        if handle.has_slot {
+        if handle.may_dial() {
             return true;
         }
         self.slots.queue.insert(id);
         let has_turn = self.slots.queue.first() == Some(&id);
-        if !has_turn || self.slots.held.len() >= self.max_connections {
+        if !has_turn || self.slots.held >= self.max_connections {
             return false;
         }
         self.slots.queue.remove(&id);
-        self.slots.held.insert(id);
+        self.slots.held += 1;
         handle.has_slot = true;
         self.call_next();
         true
@@ -445,17 +470,25 @@ impl Registry {
 
     /// The task of connection `id` runs, and can be cut off by `handle`.
     pub(crate) fn running(&mut self, id: ConnectionId, handle: AbortHandle) {
-        if let Some(slot) = self.tasks.get_mut(&id) {
-            *slot = Some(handle);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.task = Some(handle);
+        } else if let Some(ending) = self.ending.get_mut(&id) {
+            ending.task = Some(handle);
         }
     }
 
     /// The task of connection `id` has ended.
     pub(crate) fn finished(&mut self, id: ConnectionId, lane: &Lane) {
-        if let Some(handle) = self.tasks.remove(&id).flatten() {
-            self.leftovers.handles.push(handle);
+        let ending = self.ending.remove(&id).or_else(|| {
+            let handle = self.connections.get_mut(&id)?;
+            let has_slot = std::mem::take(&mut handle.has_slot);
+            Some(Ending { has_slot, task: handle.task.take() })
+        });
+        if let Some(Ending { has_slot, task }) = ending {
+            self.running -= 1;
+            self.slots.held -= usize::from(has_slot);
+            self.leftovers.handles.extend(task);
         }
-        self.slots.held.remove(&id);
         if let Some(crossing) = self.lanes.get_mut(lane) {
             crossing.closing.remove(&id);
             for blocked in std::mem::take(&mut crossing.blocked).into_iter() {
@@ -495,7 +528,9 @@ impl Registry {
 
     /// The tasks that still run.
     pub(crate) fn tasks(&mut self) -> Vec<AbortHandle> {
-        self.tasks.values().flatten().cloned().collect()
+        let living = self.connections.values().filter_map(|handle| handle.task.as_ref());
+        let ending = self.ending.values().filter_map(|ending| ending.task.as_ref());
+        living.chain(ending).cloned().collect()
     }
 
     /// The registry is going away: tells every connection to look again, and closes every topic.
@@ -524,7 +559,7 @@ impl Registry {
     }
 
     pub(crate) fn running_tasks(&self) -> usize {
-        self.tasks.len()
+        self.running
     }
 
     pub(crate) fn overall(&self) -> Overall {
@@ -542,10 +577,10 @@ impl Registry {
         let listed = (key..end).filter_map(|key| self.topics.get(key)).map(|entry| Listed {
             connection: entry.connection,
             lane: self.connections.get(&entry.connection).map(|handle| handle.lane.clone()),
-            leases: entry.leases,
-            readers: entry.readers,
+            leases: entry.leases as usize,
+            readers: entry.readers as usize,
             topic: Arc::clone(&entry.topic),
-            unattended_since: entry.unattended_since,
+            unattended_since: entry.unattended_since.at(),
         });
         (listed.collect(), Some(end).filter(|end| *end < self.topics.capacity()))
     }
@@ -565,7 +600,7 @@ impl Registry {
     fn sit(&mut self, key: usize, asked: &Asked<'_>) -> Arc<Topic> {
         let entry = &mut self.topics[key];
         if entry.leases == 0 {
-            entry.unattended_since = asked.now;
+            entry.unattended_since = asked.now.into();
         }
         match asked.kind {
             Kind::Lease => entry.leases += 1,
@@ -608,8 +643,8 @@ impl Registry {
     }
 
     fn open_connection(&mut self, lane: &Lane, capacity: usize, now: Instant) -> Link {
-        self.next_id += 1;
         let id = ConnectionId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
         let lane = lane.clone();
         let signal = Arc::new(Signal::default());
         let handle = Handle {
@@ -627,15 +662,16 @@ impl Registry {
             signal: Arc::clone(&signal),
             successor: None,
             succeeds: None,
+            task: None,
         };
         self.connections.insert(id, Box::new(handle));
-        self.tasks.insert(id, None);
+        self.running += 1;
         let crossing = self.lanes.entry(lane.clone()).or_default();
         crossing.capacity = capacity.max(1);
         crossing.live += 1;
         crossing.roomy.insert(id);
         self.look_for_crowding(&lane);
-        Link { id, not_before: self.penalties.until(&lane, now), lane, signal }
+        Link { id, not_before: self.penalties.until(&lane, now).map(Moment::from), lane, signal }
     }
 
     /// Gives up the connection that was left first among those that nobody needs now.
@@ -650,19 +686,19 @@ impl Registry {
     }
 
     /// Counts how many topics of connection `id` are idle, and lists it while all are.
-    fn count_idle(&mut self, id: ConnectionId, count: impl FnOnce(usize) -> usize) {
+    fn count_idle(&mut self, id: ConnectionId, count: impl FnOnce(u32) -> u32) {
         let Some(handle) = self.connections.get_mut(&id) else { return };
         handle.idle = count(handle.idle);
-        let is_spare = handle.idle == handle.names.len();
+        let is_spare = handle.idle as usize == handle.names.len();
         match handle.idle_rank {
             Some(rank) if !is_spare => {
                 handle.idle_rank = None;
                 self.spare.remove(&rank);
             }
             None if is_spare => {
-                self.next_rank += 1;
                 handle.idle_rank = Some(self.next_rank);
                 self.spare.insert(self.next_rank, id);
+                self.next_rank = self.next_rank.saturating_add(1);
             }
             _ => {}
         }
@@ -684,7 +720,7 @@ impl Registry {
         let Some(crossing) = self.lanes.get_mut(&handle.lane) else { return };
         // What the predecessor still carries alone has its place here.
         let predecessor = handle.succeeds.and_then(|id| self.connections.get(&id));
-        let reserved = predecessor.map_or(0, |p| p.names.len() - handle.pending);
+        let reserved = predecessor.map_or(0, |p| p.names.len() - handle.pending as usize);
         let has_room = handle.names.len() + reserved < handle.capacity;
         // Who comes now is better off with a successor, or with one that stays.
         if has_room && handle.successor.is_none() && handle.moving.is_none() {
@@ -712,6 +748,8 @@ impl Registry {
     fn close_connection(&mut self, id: ConnectionId) {
         self.part(id);
         let Some(handle) = self.connections.remove(&id) else { return };
+        let Handle { has_slot, ref task, .. } = *handle;
+        self.ending.insert(id, Ending { has_slot, task: task.clone() });
         if let Some(rank) = handle.idle_rank {
             self.spare.remove(&rank);
         }
@@ -733,10 +771,10 @@ impl Registry {
     fn let_go_of(&mut self, id: ConnectionId, key: usize, entry: &Entry) {
         let (is_idle, is_pending) = (entry.idle.is_some(), entry.next == Some(id));
         if let Some(handle) = self.connections.get_mut(&id) {
-            handle.pending -= usize::from(is_pending);
+            handle.pending -= u32::from(is_pending);
         }
         self.drop_name(id, key, &entry.topic.name);
-        self.count_idle(id, |idle| idle - usize::from(is_idle));
+        self.count_idle(id, |idle| idle - u32::from(is_idle));
     }
 
     /// Takes a topic out; with a `reason`, it is closed for whoever still reads it.
@@ -763,7 +801,7 @@ impl Registry {
 
     /// Tells the first in the queue for a slot that it may be its turn.
     fn call_next(&mut self) {
-        if self.slots.held.len() < self.max_connections {
+        if self.slots.held < self.max_connections {
             let first = self.slots.queue.first().and_then(|id| self.connections.get(id));
             self.leftovers.signals.extend(first.map(|handle| Arc::clone(&handle.signal)));
         }
@@ -793,8 +831,10 @@ impl Listed {
     pub(crate) fn info(self, now: Instant) -> StreamInfo {
         let Seen { down_since, facts, lag, unread_since } = self.topic.look();
         let silent_since = facts.joined_at.map(|at| facts.last_message.map_or(at, |m| m.max(at)));
+        let silent_since = silent_since.map(Moment::at);
         let ago = |since| now.saturating_duration_since(since);
         let silent_for = silent_since.map(ago);
+        let lost_lately = facts.losses().filter(|at| ago(*at) < LATELY).count();
         let is_unattended = self.leases > 0 && self.readers == 0;
         StreamInfo {
             attempt: facts.attempt,
@@ -806,11 +846,11 @@ impl Listed {
             lag,
             lagged: facts.lagged,
             last_error: facts.last_error,
-            last_message: facts.last_message,
+            last_message: facts.last_message.map(Moment::at),
             lane: self.lane.unwrap_or_else(|| Lane::new(self.topic.name.as_str())),
             latency: self.topic.latency(now),
             leases: self.leases,
-            lost_lately: facts.losses.iter().filter(|at| ago(**at) < LATELY).count(),
+            lost_lately,
             messages: facts.messages,
             name: self.topic.name.clone(),
             quiet: silent_for.is_some_and(|silent| silent >= self.topic.settings.quiet_after),
@@ -819,7 +859,7 @@ impl Listed {
             status: self.topic.status().get(),
             unattended_for: is_unattended.then(|| ago(self.unattended_since)),
             unread_for: unread_since.map(ago),
-            uptime: facts.joined_at.map(ago),
+            uptime: facts.joined_at.map(|at| ago(at.at())),
         }
     }
 }

@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound::{Included, Unbounded};
+use std::ops::{Deref, DerefMut};
 
 use crate::name::StreamName;
 
 /// An ordered set.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "else a set of one would be as large as one of many")]
 pub(crate) enum Few<T> {
-    Many(BTreeSet<T>),
+    Many(Box<BTreeSet<T>>),
     #[default]
     None,
     One(T),
@@ -23,7 +25,7 @@ impl<T: Ord> Few<T> {
         *self = match std::mem::take(self) {
             Self::None => Self::One(item),
             Self::One(one) if one == item => Self::One(one),
-            Self::One(one) => Self::Many(BTreeSet::from([one, item])),
+            Self::One(one) => Self::Many(Box::new(BTreeSet::from([one, item]))),
             Self::Many(mut many) => {
                 many.insert(item);
                 Self::Many(many)
@@ -92,7 +94,7 @@ impl<T: Ord> Few<T> {
     /// All of them in order.
     pub(crate) fn into_iter(self) -> impl Iterator<Item = T> {
         let (one, many) = match self {
-            Self::Many(many) => (None, many),
+            Self::Many(many) => (None, *many),
             Self::None => (None, BTreeSet::new()),
             Self::One(one) => (Some(one), BTreeSet::new()),
         };
@@ -141,6 +143,49 @@ impl<T: Ord> Rare<T> {
     }
 }
 
+/// A list of what is there now and then: as long as it is empty, it takes no more than a pointer's room.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a vector takes three words, also where it is empty")]
+pub(crate) struct Seldom<T>(Option<Box<Vec<T>>>);
+
+impl<T> Default for Seldom<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Seldom<T> {
+    pub(crate) fn push(&mut self, item: T) {
+        self.0.get_or_insert_default().push(item);
+    }
+
+    /// Takes all of them.
+    pub(crate) fn take(&mut self) -> Vec<T> {
+        self.0.take().map_or_else(Vec::new, |items| *items)
+    }
+
+    pub(crate) fn retain(&mut self, is_kept: impl FnMut(&T) -> bool) {
+        if let Some(items) = &mut self.0 {
+            items.retain(is_kept);
+        }
+        self.0.take_if(|items| items.is_empty());
+    }
+}
+
+impl<T> Deref for Seldom<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<T> DerefMut for Seldom<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.0.as_deref_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
+}
+
 /// Keys by name.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "else an index of one would be as large as a map")]
@@ -148,28 +193,39 @@ pub(crate) enum Index {
     Many(Box<HashMap<StreamName, usize>>),
     #[default]
     None,
-    One(StreamName, usize),
+    One(StreamName, u32),
 }
 
 impl Index {
     pub(crate) fn get(&self, name: &str) -> Option<usize> {
         match self {
             Self::Many(many) => many.get(name).copied(),
-            Self::One(one, key) if one.as_str() == name => Some(*key),
+            Self::One(one, key) if one.as_str() == name => Some(*key as usize),
             Self::None | Self::One(..) => None,
         }
     }
 
     pub(crate) fn insert(&mut self, name: StreamName, key: usize) {
         *self = match std::mem::take(self) {
-            Self::None => Self::One(name, key),
-            Self::One(one, _) if one == name => Self::One(one, key),
-            Self::One(one, its) => Self::Many(Box::new(HashMap::from([(one, its), (name, key)]))),
+            Self::None => Self::alone(name, key),
+            Self::One(one, _) if one == name => Self::alone(one, key),
+            Self::One(one, its) => Self::many([(one, its as usize), (name, key)]),
             Self::Many(mut many) => {
                 many.insert(name, key);
                 Self::Many(many)
             }
         };
+    }
+
+    fn alone(name: StreamName, key: usize) -> Self {
+        match u32::try_from(key) {
+            Ok(key) => Self::One(name, key),
+            Err(_) => Self::many([(name, key)]),
+        }
+    }
+
+    fn many<const N: usize>(keys: [(StreamName, usize); N]) -> Self {
+        Self::Many(Box::new(HashMap::from(keys)))
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
@@ -229,6 +285,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_list_that_is_seldom_there_takes_no_room_without() {
+        let mut seldom = Seldom::default();
+        assert!(seldom.is_empty() && seldom.take().is_empty());
+        (1..=3).for_each(|item| seldom.push(item));
+        seldom.sort_by_key(|item| std::cmp::Reverse(*item));
+        seldom.retain(|item| *item != 2);
+        assert_eq!(*seldom, [3, 1]);
+        seldom.retain(|_| false);
+        assert!(seldom.0.is_none());
+        seldom.push(4);
+        assert_eq!(seldom.take(), [4]);
+        assert!(seldom.0.is_none());
     }
 
     #[test]

@@ -147,12 +147,13 @@ struct Watched<T> {
     closed: bool,
     value: T,
     version: u64,
-    wakers: Slab<Option<Waker>>,
+    /// Of those that follow it. Most are followed for a moment only.
+    wakers: Option<Box<Slab<Option<Waker>>>>,
 }
 
 impl<T: Clone> Watch<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(Mutex::new(Watched { closed: false, value, version: 1, wakers: Slab::new() }))
+        Self(Mutex::new(Watched { closed: false, value, version: 1, wakers: None }))
     }
 
     pub(crate) fn get(&self) -> T {
@@ -167,9 +168,9 @@ impl<T: Clone> Watch<T> {
                 return;
             }
             watched.version += 1;
-            take_wakers(&mut watched.wakers)
+            watched.wakers.as_deref_mut().map(take_wakers)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// The value changes no more.
@@ -177,9 +178,9 @@ impl<T: Clone> Watch<T> {
         let wakers = {
             let mut watched = self.0.lock();
             watched.closed = true;
-            take_wakers(&mut watched.wakers)
+            watched.wakers.as_deref_mut().map(take_wakers)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -198,7 +199,7 @@ pub(crate) struct Following<T> {
 
 impl<T> Following<T> {
     pub(crate) fn new(watch: &Arc<Watch<T>>) -> Self {
-        let place = watch.0.lock().wakers.insert(None);
+        let place = watch.0.lock().wakers.get_or_insert_default().insert(None);
         Self { place, seen: 0, watch: Arc::clone(watch) }
     }
 }
@@ -221,7 +222,7 @@ impl<T: Clone> Following<T> {
             if watched.closed {
                 return Poll::Ready(None);
             }
-            register(&mut watched.wakers[self.place], cx)
+            watched.wakers.as_mut().and_then(|wakers| register(&mut wakers[self.place], cx))
         };
         drop(replaced);
         Poll::Pending
@@ -232,10 +233,8 @@ impl<T> Drop for Following<T> {
     fn drop(&mut self) {
         let waker = {
             let mut watched = self.watch.0.lock();
-            let waker = watched.wakers.remove(self.place);
-            if watched.wakers.is_empty() {
-                watched.wakers = Slab::new(); // Most are followed for a moment only.
-            }
+            let waker = watched.wakers.as_mut().map(|wakers| wakers.remove(self.place));
+            watched.wakers.take_if(|wakers| wakers.is_empty());
             waker
         };
         drop(waker);

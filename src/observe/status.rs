@@ -1,6 +1,7 @@
 //! What a manager, and each of its streams, is doing right now.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +116,14 @@ impl fmt::Display for Overall {
 /// Tells the connections of one manager apart, over its whole life. A connection outlives its
 /// sockets: reconnecting does not change it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ConnectionId(pub(crate) u64);
+pub struct ConnectionId(pub(crate) NonZeroU64);
+
+#[cfg(test)]
+impl ConnectionId {
+    pub(crate) const fn nth(number: u64) -> Self {
+        Self(NonZeroU64::new(number).unwrap())
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

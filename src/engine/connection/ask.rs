@@ -29,9 +29,9 @@ impl Open {
     pub(super) fn joined_by_url(&mut self, of: &mut Context) {
         let joins = std::mem::take(&mut self.joins);
         let (wanted, unwanted): (Vec<StreamName>, Vec<_>) =
-            joins.into_iter().partition(|name| of.members.carries(name));
+            joins.into_vec().into_iter().partition(|name| of.members.carries(name));
         for name in &wanted {
-            self.said.joined_at.get_or_insert(self.now);
+            self.said.joined_at.get_or_insert(self.now.into());
             of.members.joined(name.as_str(), self.attempt, self.now);
         }
         unwanted.into_iter().for_each(|name| of.members.leave(name));
@@ -77,7 +77,7 @@ impl Open {
         if self.owed.is_empty() {
             return Err(Ended::Unwanted);
         }
-        self.leaves_at.get_or_insert(self.now + of.tools.config.reply_timeout);
+        self.leaves_at.get_or_insert((self.now + of.tools.config.reply_timeout).into());
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::mask::Mask;
 use super::members::{GivenUp, Members};
 use super::outbox::Outbox;
+use crate::engine::moment::Moment;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::request::Owed;
 use crate::error::{CloseReason, Gap};
@@ -33,12 +34,24 @@ pub(super) struct Desk<'a> {
 /// What a session said that is acted upon after it has spoken.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    pub(super) failed: Option<Box<(Verdict, String)>>,
     /// When the first name was joined.
-    pub(super) joined_at: Option<Instant>,
+    pub(super) joined_at: Option<Moment>,
+    pub(super) ready: bool,
+    /// What is rare.
+    pub(super) upshot: Option<Box<Upshot>>,
+}
+
+impl Said {
+    fn upshot(&mut self) -> &mut Upshot {
+        self.upshot.get_or_insert_default()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Upshot {
+    pub(super) failed: Option<(Verdict, String)>,
     /// Streams that are over, to be closed for their readers.
     pub(super) over: Vec<GivenUp>,
-    pub(super) ready: bool,
     /// Requests whose replies grew too long.
     pub(super) overrun: Vec<RequestId>,
     /// How long the server goes on with this socket.
@@ -54,11 +67,13 @@ impl Outlet for Desk<'_> {
     }
 
     fn ended(&mut self, name: &str) {
-        self.said.over.extend(self.members.ended(name, self.now));
+        if let Some(given_up) = self.members.ended(name, self.now) {
+            self.said.upshot().over.push(given_up);
+        }
     }
 
     fn failed(&mut self, verdict: Verdict, why: &str) {
-        self.said.failed.get_or_insert_with(|| Box::new((verdict, self.mask.apply(why))));
+        self.said.upshot().failed.get_or_insert_with(|| (verdict, self.mask.apply(why)));
     }
 
     fn gap(&mut self, to: To<'_>, missed: Option<u64>) {
@@ -70,7 +85,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn joined(&mut self, name: &str) {
-        self.said.joined_at.get_or_insert(self.now);
+        self.said.joined_at.get_or_insert(self.now.into());
         self.members.confirmed(name, self.attempt, self.now);
     }
 
@@ -87,20 +102,19 @@ impl Outlet for Desk<'_> {
     }
 
     fn reconnect(&mut self, within: Duration) {
-        self.said.reconnect_within = Some(within);
+        self.said.upshot().reconnect_within = Some(within);
     }
 
     fn rejected(&mut self, name: &str, why: &str) {
         if let Some(topic) = self.members.rejected(name, self.now) {
-            self.said
-                .over
-                .push((topic, CloseReason::Rejected { reason: self.mask.apply(why).into() }));
+            let reason = CloseReason::Rejected { reason: self.mask.apply(why).into() };
+            self.said.upshot().over.push((topic, reason));
         }
     }
 
     fn reply(&mut self, id: RequestId, part: Option<Message>, last: bool) {
         if self.owed.reply(id, part, last) {
-            self.said.overrun.push(id);
+            self.said.upshot().overrun.push(id);
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::time::Instant;
 
 use super::context::Context;
+use crate::engine::moment::Moment;
 use crate::engine::topic::Moved;
 use crate::observe::Event;
 
@@ -21,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Replacement {
     attempts: u32,
-    due: Option<Instant>,
+    due: Option<Moment>,
 }
 
 impl Replacement {
@@ -30,17 +31,17 @@ impl Replacement {
     pub(super) fn new(of: &mut Context, now: Instant) -> Self {
         let of_lane = of.tools.protocol.limits(&of.link.lane).max_age;
         let age = [of.tools.config.max_age, of_lane].into_iter().flatten().min();
-        let due = age.map(|age| now + age.mul_f64(of.random.random_range(0.8..1.0)));
+        let due = age.map(|age| (now + age.mul_f64(of.random.random_range(0.8..1.0))).into());
         Self { attempts: 0, due }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.map(Moment::at)
     }
 
     /// The server goes on with this socket for `within`.
     pub(super) fn hurry(&mut self, within: Duration, of: &mut Context, now: Instant) {
-        let due = now + within.mul_f64(of.random.random_range(0.0..0.5));
+        let due = Moment::from(now + within.mul_f64(of.random.random_range(0.0..0.5)));
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
@@ -50,7 +51,7 @@ impl Replacement {
         let wait = config.connect_timeout + config.join_timeout + config.handover_timeout;
         let wait = wait.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_WAIT.max(wait));
         self.attempts += 1;
-        self.due = Some(now + wait.mul_f64(of.random.random_range(1.0..1.5)));
+        self.due = Some((now + wait.mul_f64(of.random.random_range(1.0..1.5))).into());
         hand_over(of);
     }
 }

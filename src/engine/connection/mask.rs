@@ -8,6 +8,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::config::Secret;
+use crate::engine::small::Seldom;
 use crate::protocol::{DisconnectReason, Request};
 
 const MASKED: &str = "***";
@@ -25,7 +26,7 @@ const NAMES: &[&str] = &["auth", "key", "pass", "secret", "sign", "token"];
 #[derive(Default)]
 pub(super) struct Mask {
     /// The longest first: one may be part of another.
-    secrets: Vec<String>,
+    secrets: Seldom<String>,
 }
 
 impl Mask {

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 use super::batch::Batch;
 use crate::config::Backoff;
 use crate::engine::core::Core;
+use crate::engine::moment::Moment;
 use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
-use crate::engine::small::{Index, Rare};
+use crate::engine::small::{Few, Index, Rare, Seldom};
 use crate::engine::tools::Tools;
 use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
 use crate::error::{CloseReason, Gap};
@@ -46,37 +47,37 @@ pub(super) struct Members {
     /// The connection that carries them.
     connection: ConnectionId,
     /// When each silence may have been too long; looked at again when it comes.
-    data_due: Rare<(Instant, usize)>,
+    data_due: Rare<(Moment, usize)>,
     /// When each join has taken too long.
-    join_due: Rare<(Instant, usize)>,
+    join_due: Rare<(Moment, usize)>,
     /// Names that the server was asked for on this socket, and is to stop.
     leaving: Rare<StreamName>,
     members: Slab<Member>,
     /// What the registry has yet to be told.
-    moved: Vec<Handed>,
+    moved: Seldom<Handed>,
     /// What the program itself sends on those that are joined.
     post: Arc<Post>,
     /// When to look at the handover of a member that waits to be taken over.
-    review_due: Rare<(Instant, usize)>,
+    review_due: Rare<(Moment, usize)>,
     seed: u64,
     tools: Arc<Tools>,
     /// Members with messages that are not published yet.
     touched: Vec<usize>,
     /// Members whose joins are not known to be written.
-    unwritten: Vec<usize>,
+    unwritten: Few<usize>,
     /// Members to be joined, and not before when.
-    wanted: Rare<(Option<Instant>, usize)>,
+    wanted: Rare<(Option<Moment>, usize)>,
 }
 
 #[derive(Debug)]
 struct Member {
     /// Delays between joins that fail on a socket that works.
     backoff: Option<Box<Backoff>>,
-    heard_at: Instant,
-    joined_at: Instant,
+    heard_at: Moment,
+    joined_at: Moment,
     /// Messages that are not published yet.
     pending: Option<Box<Parcel>>,
-    review_due: Option<Instant>,
+    review_due: Option<Moment>,
     stage: Stage,
     topic: Arc<Topic>,
 }
@@ -99,14 +100,14 @@ impl Member {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Joined {
-        data_due: Option<Instant>,
+        data_due: Option<Moment>,
     },
     /// Without a deadline until the join is written.
     Joining {
-        deadline: Option<Instant>,
+        deadline: Option<Moment>,
     },
     Wanted {
-        not_before: Option<Instant>,
+        not_before: Option<Moment>,
     },
 }
 
@@ -127,13 +128,13 @@ impl Members {
             join_due: Rare::default(),
             leaving: Rare::default(),
             members: Slab::with_capacity(1),
-            moved: Vec::new(),
+            moved: Seldom::default(),
             post: Arc::default(),
             review_due: Rare::default(),
             seed,
             tools: core.tools(),
             touched: Vec::new(),
-            unwritten: Vec::new(),
+            unwritten: Few::None,
             wanted: Rare::default(),
         }
     }
@@ -172,10 +173,10 @@ impl Members {
 
     /// What was pushed is written: joins have until `deadline`.
     pub(super) fn joins_are_written(&mut self, deadline: Instant) {
-        for key in std::mem::take(&mut self.unwritten) {
+        for key in std::mem::take(&mut self.unwritten).into_iter() {
             let stage = self.members.get(key).map(|member| member.stage);
             if stage == Some(Stage::Joining { deadline: None }) {
-                self.move_to(key, Stage::Joining { deadline: Some(deadline) });
+                self.move_to(key, Stage::Joining { deadline: Some(deadline.into()) });
             }
         }
     }
@@ -187,13 +188,14 @@ impl Members {
 
     /// Whether a name may be joined now.
     pub(super) fn wants_joins(&self, now: Instant) -> bool {
+        let now = Moment::from(now);
         self.wanted.first().is_some_and(|(not_before, _)| not_before.is_none_or(|at| at <= now))
     }
 
     /// Takes a `batch` of names that are to be joined now. The deadline of their joins begins when
     /// they are [written](Self::joins_are_written).
     pub(super) fn start_joining(&mut self, mut batch: Batch, now: Instant) -> Vec<StreamName> {
-        let mut names = Vec::new();
+        let (mut names, now) = (Vec::new(), Moment::from(now));
         loop {
             match self.wanted.first() {
                 Some(&(not_before, key))
@@ -201,7 +203,7 @@ impl Members {
                         && batch.take(&self.members[key].topic.name) =>
                 {
                     self.move_to(key, Stage::Joining { deadline: None });
-                    self.unwritten.push(key);
+                    self.unwritten.insert(key);
                     if not_before.is_some() {
                         self.members[key].topic.set_status(self.connection, Status::Joining);
                     }
@@ -234,8 +236,8 @@ impl Members {
         if matches!(member.stage, Stage::Joined { .. }) {
             return;
         }
-        (member.heard_at, member.joined_at) = (now, now);
-        let data_due = member.topic.settings.data_timeout.map(|timeout| now + timeout);
+        (member.heard_at, member.joined_at) = (now.into(), now.into());
+        let data_due = member.topic.settings.data_timeout.map(|timeout| (now + timeout).into());
         self.move_to(key, Stage::Joined { data_due });
         self.tell_joined(key, attempt, now);
     }
@@ -255,7 +257,7 @@ impl Members {
 
     /// Looks at handovers that are due to be looked at.
     pub(super) fn review(&mut self, now: Instant) {
-        while let Some(&(_, key)) = self.review_due.first().filter(|(due, _)| *due <= now) {
+        while let Some(&(_, key)) = self.review_due.first().filter(|(due, _)| *due <= now.into()) {
             let topic = Arc::clone(&self.members[key].topic);
             let mut again = None;
             match topic.review(self.connection, now, self.tools.config.handover_timeout) {
@@ -288,6 +290,7 @@ impl Members {
     }
 
     fn review_at(&mut self, key: usize, due: Option<Instant>) {
+        let due = due.map(Moment::from);
         let before = std::mem::replace(&mut self.members[key].review_due, due);
         before.into_iter().for_each(|before| self.review_due.remove(&(before, key)));
         due.into_iter().for_each(|due| self.review_due.insert((due, key)));
@@ -295,7 +298,7 @@ impl Members {
 
     /// What the registry has to be told of handovers.
     pub(super) fn take_moved(&mut self) -> Vec<Handed> {
-        std::mem::take(&mut self.moved)
+        self.moved.take()
     }
 
     /// Takes messages for all names that are joined, for later [`publish`](Self::publish).
@@ -351,7 +354,7 @@ impl Members {
         let mut woken = Vec::new();
         for key in touched.drain(..) {
             let member = &mut self.members[key];
-            member.heard_at = now;
+            member.heard_at = now.into();
             let Some(parcel) = member.pending.take() else { continue };
             let moved = member.topic.publish(self.connection, *parcel, now, &mut woken);
             note(&mut self.moved, &member.topic, moved);
@@ -403,16 +406,17 @@ impl Members {
 
     /// A join that has taken too long, or a silence.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<(usize, DisconnectReason)> {
-        if let Some(&(_, key)) = self.join_due.first().filter(|(due, _)| *due <= now) {
+        if let Some(&(_, key)) = self.join_due.first().filter(|(due, _)| *due <= now.into()) {
             return Some((key, DisconnectReason::JoinTimeout));
         }
-        while let Some(&(_, key)) = self.data_due.first().filter(|(due, _)| *due <= now) {
+        while let Some(&(_, key)) = self.data_due.first().filter(|(due, _)| *due <= now.into()) {
             let member = &self.members[key];
-            let data_due = member.topic.settings.data_timeout.map(|t| member.heard_at + t);
+            let data_timeout = member.topic.settings.data_timeout;
+            let data_due = data_timeout.map(|timeout| member.heard_at.at() + timeout);
             if data_due.is_some_and(|due| due <= now) {
                 return Some((key, DisconnectReason::DataTimeout));
             }
-            self.move_to(key, Stage::Joined { data_due });
+            self.move_to(key, Stage::Joined { data_due: data_due.map(Moment::from) });
         }
         None
     }
@@ -449,10 +453,10 @@ impl Members {
             .backoff
             .get_or_insert_with(|| Box::new(Backoff::new(Arc::clone(&self.tools.retry), seed)));
         if matches!(member.stage, Stage::Joined { .. }) {
-            let (topic, heard_at) = (&member.topic, member.heard_at);
+            let (topic, heard_at) = (&member.topic, member.heard_at.at());
             let moved = topic.break_off(self.connection, heard_at, reason.clone(), now);
             note(&mut self.moved, topic, moved);
-            backoff.record_uptime(now.saturating_duration_since(member.joined_at));
+            backoff.record_uptime(now.saturating_duration_since(member.joined_at.at()));
         }
         let Some(delay) = backoff.next() else {
             let attempts = backoff.attempt();
@@ -469,7 +473,7 @@ impl Members {
             error: Arc::clone(&error),
         });
         member.topic.set_status(self.connection, Status::BackingOff { attempt, delay, error });
-        self.move_to(key, Stage::Wanted { not_before: Some(now + delay) });
+        self.move_to(key, Stage::Wanted { not_before: Some((now + delay).into()) });
         None
     }
 
@@ -485,7 +489,8 @@ impl Members {
                     let moved = member.topic.break_off(self.connection, since, reason.clone(), now);
                     note(&mut self.moved, &member.topic, moved);
                     if let Some(backoff) = &mut member.backoff {
-                        backoff.record_uptime(since.saturating_duration_since(member.joined_at));
+                        backoff
+                            .record_uptime(since.saturating_duration_since(member.joined_at.at()));
                     }
                 }
                 Stage::Joining { .. } => {}
@@ -511,6 +516,7 @@ impl Members {
 
     /// The names that may be joined at `now`.
     pub(super) fn wanted(&self, now: Instant) -> Vec<StreamName> {
+        let now = Moment::from(now);
         let due = self.wanted.iter().take_while(|(at, _)| at.is_none_or(|at| at <= now));
         due.map(|(_, key)| self.members[*key].topic.name.clone()).collect()
     }
@@ -525,7 +531,7 @@ impl Members {
         let join = self.join_due.first().map(|(due, _)| *due);
         let data = self.data_due.first().map(|(due, _)| *due);
         let review = self.review_due.first().map(|(due, _)| *due);
-        [wanted, join, data, review].into_iter().flatten().min()
+        [wanted, join, data, review].into_iter().flatten().min().map(Moment::at)
     }
 
     /// How many messages and bytes to read at once, so that a reader that takes its turn whenever it
@@ -549,7 +555,8 @@ impl Members {
         };
         topic.set_status(self.connection, status);
         self.cap_budget(&topic);
-        let (name, now) = (topic.name.clone(), Instant::now());
+        let (name, now) = (topic.name.clone(), Moment::from(Instant::now()));
+        let not_before = not_before.map(Moment::from);
         let key = self.members.insert(Member {
             backoff: None,
             heard_at: now,
@@ -641,6 +648,8 @@ impl Members {
 }
 
 /// Keeps in mind that a topic has moved, if it has.
-fn note(handed: &mut Vec<Handed>, topic: &Arc<Topic>, moved: Option<Moved>) {
-    handed.extend(moved.map(|moved| (Arc::clone(topic), Some(moved))));
+fn note(handed: &mut Seldom<Handed>, topic: &Arc<Topic>, moved: Option<Moved>) {
+    if let Some(moved) = moved {
+        handed.push((Arc::clone(topic), Some(moved)));
+    }
 }

@@ -41,6 +41,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::defect::{Defect, seeded};
+use super::moment::Moment;
 use super::neighbours::{Neighbours, Present};
 use super::registry::Link;
 use crate::config::{Backoff, Config};
@@ -66,14 +67,14 @@ struct Connection {
     host: Option<Box<str>>,
     /// Held while a socket is open, where other managers may have one to the same base.
     present: Option<Present>,
-    status: Status,
+    /// What its streams were last told, if that is not that they are being joined: so it is for as
+    /// long as a socket is open.
+    status: Option<Box<Status>>,
     trust: Trust,
-    /// Whether the last socket was of use for long enough.
-    was_stable: bool,
 }
 
 enum State {
-    BackingOff { delay: Duration, closing: Option<BoxSocket> },
+    BackingOff(Box<Pause>),
     Connecting,
     Open(Box<Open>),
     Waiting,
@@ -82,8 +83,18 @@ enum State {
 impl State {
     /// Another dial follows after `delay`.
     fn after(delay: Duration) -> Self {
-        Self::BackingOff { delay, closing: None }
+        Self::pause(delay, None)
     }
+
+    fn pause(delay: Duration, closing: Option<BoxSocket>) -> Self {
+        Self::BackingOff(Box::new(Pause { delay, closing }))
+    }
+}
+
+/// The time between two sockets.
+struct Pause {
+    delay: Duration,
+    closing: Option<BoxSocket>,
 }
 
 type Step = ControlFlow<CloseReason, State>;
@@ -95,9 +106,7 @@ impl Connection {
         loop {
             let step = match state {
                 // Boxed: what is needed on the way to a socket takes no room beside an open one.
-                State::BackingOff { delay, closing } => {
-                    Box::pin(self.back_off(delay, closing)).await
-                }
+                State::BackingOff(pause) => Box::pin(self.back_off(*pause)).await,
                 State::Connecting => Box::pin(self.connect()).await,
                 State::Open(mut open) => {
                     let ended = poll_fn(|cx| open.poll(cx, &mut self.context)).await;
@@ -125,7 +134,7 @@ impl Connection {
             self.announce(Status::Waiting { position: None, until: None });
             poll_fn(|cx| self.context.link.signal.poll_take(cx)).await;
         }
-        if let Some(until) = self.context.link.not_before.take() {
+        if let Some(until) = self.context.link.not_before.take().map(Moment::at) {
             self.announce(Status::Waiting { position: None, until: Some(until) });
             let wait = until.saturating_duration_since(Instant::now());
             tracing::info!(
@@ -141,7 +150,7 @@ impl Connection {
         Continue(State::Connecting)
     }
 
-    async fn back_off(&mut self, delay: Duration, closing: Option<BoxSocket>) -> Step {
+    async fn back_off(&mut self, Pause { delay, closing }: Pause) -> Step {
         let until = Instant::now() + delay;
         let close_timeout = self.context.tools.config.close_timeout;
         let closing = async {
@@ -233,11 +242,11 @@ impl Connection {
     /// The socket is not used any more.
     async fn leave(&mut self, open: Box<Open>, ended: Ended) -> Step {
         let uptime = open.uptime();
-        self.was_stable = self.backoff.record_uptime(open.joined_for());
-        if self.was_stable {
+        let was_stable = self.backoff.record_uptime(open.joined_for());
+        if was_stable {
             self.classifier.forgive();
         }
-        self.trust.used(open.issued(), open.was_joined(), self.was_stable);
+        self.trust.used(open.issued(), open.was_joined(), was_stable);
         self.tell_open(false);
         self.present = None;
         let heard_at = open.heard_at();
@@ -249,7 +258,7 @@ impl Connection {
                 let closing = open.into_socket().filter(|_| close);
                 let host = self.host.clone();
                 match self.retry(error, host.as_deref(), "lost") {
-                    Continue(delay) => Continue(State::BackingOff { delay, closing }),
+                    Continue(delay) => Continue(State::pause(delay, closing)),
                     Break(reason) => {
                         if let Some(socket) = closing {
                             part(socket).await;
@@ -413,13 +422,14 @@ impl Connection {
     /// still wanted.
     fn absorb(&mut self) -> bool {
         let Some(changes) = self.context.changes() else { return false };
-        self.context.members.apply(changes.names, &self.status);
+        let status = self.status.as_deref().unwrap_or(&Status::Joining);
+        self.context.members.apply(changes.names, status);
         true
     }
 
     fn announce(&mut self, status: Status) {
         self.context.members.announce(&status);
-        self.status = status;
+        self.status = (!matches!(status, Status::Joining)).then(|| Box::new(status));
     }
 
     fn tell_open(&self, is_open: bool) {

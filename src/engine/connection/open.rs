@@ -14,15 +14,17 @@ use bytes::Bytes;
 use tokio::time::{self, Instant, Sleep};
 
 use super::context::Context;
-use super::desk::{Desk, Said};
+use super::desk::{Desk, Said, Upshot};
 use super::handover::{self, Replacement};
 use super::mask::Mask;
+use super::members::GivenUp;
 use super::outbox::Outbox;
 use super::pulse::{Beat, Pulse};
 use super::renewal::Renewal;
 use super::vigil::Doubt;
 use super::word::Word;
 use crate::engine::defect::{Defect, seeded};
+use crate::engine::moment::Moment;
 use crate::engine::outgoing::Outgoing;
 use crate::engine::registry::Link;
 use crate::engine::request::Owed;
@@ -35,17 +37,17 @@ use crate::transport::{BoxSocket, Control, Frame, Frames, Part, TransportError};
 
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
-    armed: Instant,
+    armed: Moment,
     pub(super) attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
     /// Names that the URL joins, until the session is ready.
-    pub(super) joins: Vec<StreamName>,
+    pub(super) joins: Box<[StreamName]>,
     /// How long replies are waited for, once the socket carries nothing any more.
-    pub(super) leaves_at: Option<Instant>,
+    pub(super) leaves_at: Option<Moment>,
     /// The time, as of this turn or of what was read in it.
     pub(super) now: Instant,
-    opened_at: Instant,
+    opened_at: Moment,
     pub(super) outbox: Outbox,
     /// Requests that this socket was handed and that have no reply yet.
     pub(super) owed: Owed<Arc<Outgoing>>,
@@ -91,14 +93,14 @@ impl Open {
         let now = Instant::now();
         let mask = Mask::of(request, used.as_ref().map(|(_, issued)| issued.secret()));
         Self {
-            armed: now,
+            armed: now.into(),
             owed: Owed::default(),
             attempt,
             greeted: false,
-            joins: request.joins().to_vec(),
+            joins: request.joins().into(),
             leaves_at: None,
             now,
-            opened_at: now,
+            opened_at: now.into(),
             outbox: Outbox::new(of.limits().messages),
             mask,
             pulse: Pulse::new(now, (of.tools.wall)(), Arc::clone(&of.tools.sleeps)),
@@ -125,12 +127,12 @@ impl Open {
     }
 
     pub(super) fn uptime(&self) -> Duration {
-        self.opened_at.elapsed()
+        self.opened_at.at().elapsed()
     }
 
     /// How long the socket was of use: a server that accepts and never confirms is not stable.
     pub(super) fn joined_for(&self) -> Duration {
-        self.said.joined_at.map(|at| at.elapsed()).unwrap_or_default()
+        self.said.joined_at.map(|at| at.at().elapsed()).unwrap_or_default()
     }
 
     pub(super) fn was_joined(&self) -> bool {
@@ -182,7 +184,7 @@ impl Open {
         if self.outbox.is_overfull() || write_due.is_some_and(|due| due <= self.now) {
             return Err(dead(DisconnectReason::WriteTimeout));
         }
-        if self.leaves_at.is_some_and(|at| self.owed.is_empty() || at <= self.now) {
+        if self.leaves_at.is_some_and(|at| self.owed.is_empty() || at.at() <= self.now) {
             return Err(Ended::Unwanted);
         }
         self.arm(of, cx);
@@ -192,14 +194,6 @@ impl Open {
     /// Tells the session of the requests that nobody waits for any more.
     fn cancel_forsaken(&mut self, of: &mut Context) -> Poised {
         for id in self.owed.take_forsaken() {
-            self.speak(of, |session, cx| session.cancel(id, cx))?;
-        }
-        Ok(())
-    }
-
-    /// Tells the session of the requests whose replies grew too long.
-    fn cancel_overrun(&mut self, of: &mut Context) -> Poised {
-        while let Some(id) = self.said.overrun.pop() {
             self.speak(of, |session, cx| session.cancel(id, cx))?;
         }
         Ok(())
@@ -303,25 +297,32 @@ impl Open {
             self.ready = true;
             self.joined_by_url(of);
         }
-        if !self.said.over.is_empty() {
-            self.end_streams(of);
+        match self.said.upshot.take() {
+            Some(upshot) => self.act(*upshot, of),
+            None => Ok(()),
         }
-        if let Some(within) = self.said.reconnect_within.take() {
+    }
+
+    /// Acts upon what is rarely said.
+    fn act(&mut self, upshot: Upshot, of: &mut Context) -> Poised {
+        let Upshot { failed, over, overrun, reconnect_within } = upshot;
+        self.end_streams(over, of);
+        if let Some(within) = reconnect_within {
             self.replacement.hurry(within, of, self.now);
         }
-        if !self.said.overrun.is_empty() {
-            self.cancel_overrun(of)?;
+        for id in overrun {
+            self.speak(of, |session, cx| session.cancel(id, cx))?;
         }
-        match self.said.failed.take() {
-            Some(failed) => Err(self.given_up(*failed, of)),
+        match failed {
+            Some(failed) => Err(self.given_up(failed, of)),
             None => Ok(()),
         }
     }
 
     /// Streams are over on this socket. One that is another's until this one takes over stays there.
-    fn end_streams(&mut self, of: &Context) {
+    fn end_streams(&self, over: impl IntoIterator<Item = GivenUp>, of: &Context) {
         let (core, id) = (of.core.upgrade(), of.link.id);
-        for (topic, reason) in self.said.over.drain(..) {
+        for (topic, reason) in over {
             let Some(core) = &core else { continue };
             if topic.is_next(id) {
                 core.stays(&topic, id);
@@ -367,14 +368,14 @@ impl Open {
 
     /// Its streams go over to other sockets: its peer proves what it has brought.
     pub(super) fn prove(&mut self, of: &Context) {
-        let word = self.word.get_or_insert_with(|| Box::new(Word::new(self.opened_at)));
+        let word = self.word.get_or_insert_with(|| Box::new(Word::new(self.opened_at.at())));
         word.begin(of, self.now);
     }
 
     fn check_clocks(&mut self, of: &mut Context) -> Poised {
         let now = self.now;
         self.check_pulse(of)?;
-        if !self.ready && self.opened_at + of.tools.config.join_timeout <= now {
+        if !self.ready && self.opened_at.at() + of.tools.config.join_timeout <= now {
             return Err(silent(DisconnectReason::JoinTimeout));
         }
         if self.session.deadline().is_some_and(|deadline| deadline <= now) {
@@ -396,13 +397,14 @@ impl Open {
             if !of.members.has_others(key) {
                 return Err(silent(reason));
             }
-            self.said.over.extend(of.members.fail_and_leave(key, &reason, self.now));
+            self.end_streams(of.members.fail_and_leave(key, &reason, self.now), of);
         }
         Ok(())
     }
 
     fn check_pulse(&mut self, of: &Context) -> Poised {
-        match self.pulse.check(self.now, of.tools.wall, self.armed, &of.tools.config.heartbeat) {
+        match self.pulse.check(self.now, of.tools.wall, self.armed.at(), &of.tools.config.heartbeat)
+        {
             Beat::Dead => return Err(dead(DisconnectReason::HeartbeatTimeout)),
             Beat::Nothing => return Ok(()),
             Beat::Ping => {}
@@ -421,7 +423,7 @@ impl Open {
     /// Arms the timer for the next deadline. It is not moved to a later one: most deadlines move on
     /// with each message, and a timer that fires early costs less than one that is moved each time.
     fn arm(&mut self, of: &Context, cx: &mut task::Context<'_>) {
-        let ready_due = (!self.ready).then(|| self.opened_at + of.tools.config.join_timeout);
+        let ready_due = (!self.ready).then(|| self.opened_at.at() + of.tools.config.join_timeout);
         let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
@@ -431,12 +433,13 @@ impl Open {
             self.word.as_ref().and_then(|word| word.due()),
         );
         let room_due = self.outbox.room_due(self.now);
-        let own = [ready_due, write_due, tick_due, self.leaves_at, room_due];
+        let own = [ready_due, write_due, tick_due, self.leaves_at.map(Moment::at), room_due];
         let others = own.into_iter().chain([members_due, renewal_due, replace_due, word_due]);
         let pulse_due = self.pulse.next_check(self.now, &of.tools.config.heartbeat);
         let due = others.flatten().fold(pulse_due, Instant::min);
-        if self.armed <= self.now || due < self.armed {
-            self.armed = due;
+        let armed = self.armed.at();
+        if armed <= self.now || due < armed {
+            self.armed = due.into();
             self.timer.as_mut().reset(due);
         }
         if self.timer.as_mut().poll(cx).is_ready() {

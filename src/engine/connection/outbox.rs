@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 use crate::engine::defect::{Defect, seeded};
+use crate::engine::moment::Moment;
 use crate::engine::outgoing::Taken;
+use crate::engine::small::Seldom;
 use crate::protocol::MessageRate;
 use crate::transport::{BoxSocket, Frame, TransportError};
 
@@ -47,10 +49,10 @@ pub(super) struct Outbox {
     frames: VecDeque<Queued>,
     /// The program's own messages in this burst. Dropped with the outbox, they are not known to have
     /// been written.
-    letters: Vec<Taken>,
+    letters: Seldom<Taken>,
     /// How much the server takes, where that is not everything.
     pace: Option<Box<Paced>>,
-    stalled_since: Option<Instant>,
+    stalled_since: Option<Moment>,
 }
 
 /// A frame that waits.
@@ -175,14 +177,14 @@ impl Outbox {
             match socket.poll_flush(cx) {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => {
-                    self.stalled_since.get_or_insert(now);
+                    self.stalled_since.get_or_insert(now.into());
                     return Ok(false);
                 }
             }
             (self.flushing, self.stalled_since) = (false, None);
         }
         self.burst = Burst::default();
-        self.letters.drain(..).for_each(|letter| letter.settle(Ok(())));
+        self.letters.take().into_iter().for_each(|letter| letter.settle(Ok(())));
         Ok(true)
     }
 
@@ -265,7 +267,7 @@ impl Outbox {
 
     /// Since when the kernel has taken nothing, while something waits.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
-        self.stalled_since
+        self.stalled_since.map(Moment::at)
     }
 
     /// Whether more waits than ever should.

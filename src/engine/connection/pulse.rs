@@ -8,15 +8,16 @@ use tokio::time::Instant;
 
 use super::vigil::{Doubt, Vigil};
 use crate::config::Heartbeat;
+use crate::engine::moment::Moment;
 
 /// What a pong may take when it is in doubt whether the peer is still there.
 const PROBE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Pulse {
-    heard_at: Instant,
+    heard_at: Moment,
     /// When something must have followed the last ping, until it has.
-    pong_due: Option<Instant>,
+    pong_due: Option<Moment>,
     vigil: Vigil,
 }
 
@@ -32,17 +33,17 @@ pub(super) enum Beat {
 
 impl Pulse {
     pub(super) fn new(now: Instant, wall: SystemTime, sleeps: Arc<AtomicU64>) -> Self {
-        Self { heard_at: now, pong_due: None, vigil: Vigil::new(now, wall, sleeps) }
+        Self { heard_at: now.into(), pong_due: None, vigil: Vigil::new(now, wall, sleeps) }
     }
 
     /// Any frame is a sign of life.
     pub(super) fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.heard_at = now.into();
         self.pong_due = None;
     }
 
     pub(super) fn heard_at(&self) -> Instant {
-        self.heard_at
+        self.heard_at.at()
     }
 
     /// When to [check](Self::check) again: at least each interval, so that a task that stood still can
@@ -52,7 +53,7 @@ impl Pulse {
     }
 
     fn due(&self, heartbeat: &Heartbeat) -> Instant {
-        self.pong_due.unwrap_or(self.heard_at + heartbeat.interval)
+        self.pong_due.map_or(self.heard_at.at() + heartbeat.interval, Moment::at)
     }
 
     /// Once per turn, after what was there to be heard; the turn's `timer` is or was due then. A silent peer is pinged after the interval.
@@ -71,7 +72,7 @@ impl Pulse {
             None if self.pong_due.is_some() => return Beat::Dead,
             None => (Beat::Ping, heartbeat.timeout),
         };
-        self.pong_due = Some(now + timeout);
+        self.pong_due = Some((now + timeout).into());
         beat
     }
 }

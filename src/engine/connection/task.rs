@@ -30,9 +30,9 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
     let task = runtime.spawn(async move {
         // All stay where they were captured, and are dropped in this order. A binding of its own
         // would have a place of its own for as long as the task lives.
-        let (running, _held) = (&mut running, &hold);
+        let _ = (&running, &hold);
         let reason = connection.run().await;
-        let (floor, was_stable) = (connection.floor, connection.was_stable);
+        let (floor, was_stable) = (connection.floor, connection.backoff.was_stable());
         running.end(End { floor, host: connection.host.take(), reason, was_stable });
     });
     core.running(id, task.abort_handle());
@@ -41,7 +41,7 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
 impl Connection {
     fn new(core: &Arc<Core>, link: Link) -> Self {
         // One seed per manager, and a generator of its own for each connection.
-        let own = if seeded(Defect::JitterIsShared) { 0 } else { link.id.0 };
+        let own = if seeded(Defect::JitterIsShared) { 0 } else { link.id.0.get() };
         let seed = core.seed ^ own.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let members = Members::new(core, link.id, seed);
         Self {
@@ -59,9 +59,8 @@ impl Connection {
             floor: Duration::ZERO,
             host: None,
             present: None,
-            status: Status::Connecting { attempt: 1 },
+            status: Some(Box::new(Status::Connecting { attempt: 1 })),
             trust: Trust::new(core.tokens.clone()),
-            was_stable: false,
         }
     }
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::engine::moment::Moment;
+
 /// How far the wall clock may get ahead at least before the machine must have slept. Clocks are put
 /// right by less every day.
 const SLEEP: Duration = Duration::from_secs(10);
@@ -24,7 +26,7 @@ const SLEEP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Vigil {
     /// Both clocks at the latest look.
-    looked: (Instant, SystemTime),
+    looked: (Moment, SystemTime),
     /// Sleeps that any connection of the manager has noticed.
     sleeps: Arc<AtomicU64>,
     /// How many of them this connection knows of.
@@ -55,7 +57,7 @@ impl fmt::Display for Doubt {
 impl Vigil {
     pub(super) fn new(now: Instant, wall: SystemTime, sleeps: Arc<AtomicU64>) -> Self {
         let sleeps_known = sleeps.load(Relaxed);
-        Self { looked: (now, wall), sleeps, sleeps_known }
+        Self { looked: (now.into(), wall), sleeps, sleeps_known }
     }
 
     /// Begins a turn of a task whose timer is or was `due`. The `wall` clock is looked at when the timer
@@ -87,9 +89,9 @@ impl Vigil {
 
     /// How far the wall clock has got ahead since the last look.
     fn look(&mut self, now: Instant, wall: SystemTime) -> Duration {
-        let (before, wall_before) = std::mem::replace(&mut self.looked, (now, wall));
+        let (before, wall_before) = std::mem::replace(&mut self.looked, (now.into(), wall));
         let passed = wall.duration_since(wall_before).unwrap_or_default(); // It may be set back.
-        passed.saturating_sub(now.saturating_duration_since(before))
+        passed.saturating_sub(now.saturating_duration_since(before.at()))
     }
 
     /// One sleep is counted once, though many may notice it at the same time.

@@ -68,7 +68,7 @@ impl Registry {
         let link = self.open_connection(&lane, capacity, now);
         self.succeeding += 1;
         if let Some(successor) = self.connections.get_mut(&link.id) {
-            (successor.succeeds, successor.has_slot) = (Some(id), true);
+            successor.succeeds = Some(id);
         }
         if let Some(handle) = self.connections.get_mut(&id) {
             handle.successor = Some(link.id);
@@ -119,7 +119,7 @@ impl Registry {
             successor.pending += 1;
         }
         self.carry(to, key, &name);
-        self.count_idle(to, |idle| idle + usize::from(is_idle));
+        self.count_idle(to, |idle| idle + u32::from(is_idle));
     }
 
     /// A successor that was given nothing to carry is let go.
@@ -149,7 +149,8 @@ impl Registry {
     pub(crate) fn give_up_succeeding(&mut self, id: ConnectionId, some: usize) -> bool {
         for _ in 0..some {
             let Some(handle) = self.connections.get(&id) else { return false };
-            let is_needed = handle.names.len() > handle.pending || handle.succeeds.is_none();
+            let is_needed =
+                handle.names.len() > handle.pending as usize || handle.succeeds.is_none();
             let Some(&key) = handle.names.first().filter(|_| !is_needed) else { return false };
             self.stay(key, id);
         }
@@ -168,7 +169,7 @@ impl Registry {
         }
         self.moved(from);
         self.drop_name(from, key, &name);
-        self.count_idle(from, |idle| idle - usize::from(is_idle));
+        self.count_idle(from, |idle| idle - u32::from(is_idle));
     }
 
     pub(super) fn stay(&mut self, key: usize, to: ConnectionId) {
@@ -184,7 +185,7 @@ impl Registry {
         }
         self.moved(from);
         self.drop_name(to, key, &name);
-        self.count_idle(to, |idle| idle - usize::from(is_idle));
+        self.count_idle(to, |idle| idle - u32::from(is_idle));
     }
 
     /// Connection `id` is about to be taken out: its successor has its place, and its predecessor
@@ -200,9 +201,9 @@ impl Registry {
         }
         let Some(id) = successor else { return };
         if let Some(successor) = self.connections.get_mut(&id) {
-            successor.succeeds = None;
+            (successor.succeeds, successor.has_slot) = (None, true);
             self.succeeding -= 1;
-            self.slots.held.insert(id);
+            self.slots.held += 1;
             self.look_for_room(id);
         }
     }

@@ -111,7 +111,7 @@ impl Registry {
         let failed = self.lanes.get(lane)?.packing.as_ref()?.failed;
         self.look_again(lane, now + LONGEST.min(PATIENCE * (1 << failed.min(6))));
         let handle = self.connections.get_mut(&chosen?)?;
-        handle.moving = Some(Moving::default());
+        handle.moving = Some(Box::new(Moving::default()));
         self.leftovers.signals.push(Arc::clone(&handle.signal));
         self.look_for_room(chosen?);
         chosen

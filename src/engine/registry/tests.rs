@@ -191,7 +191,8 @@ impl World {
 
     /// The topics that were left less than so long ago.
     fn left_within(&self, time: Duration) -> Vec<usize> {
-        let is_left = |entry: &Entry| entry.idle.is_some_and(|(left, _)| self.now - left < time);
+        let is_left =
+            |entry: &Entry| entry.idle.is_some_and(|(left, _)| self.now - left.at() < time);
         let topics = self.registry.topics.iter();
         topics.filter(|(_, entry)| is_left(entry)).map(|(key, _)| key).collect()
     }
@@ -225,14 +226,14 @@ impl World {
         let Registry { connections, lanes, slots, .. } = &self.registry;
         let handle = &connections[&id];
         let waits = lanes[&handle.lane].closing.iter().any(|older| *older < id);
-        let is_next = slots.queue.iter().all(|other| *other >= id) && slots.held.len() < self.max;
-        let expected = !waits && (handle.has_slot || is_next);
+        let is_next = slots.queue.iter().all(|other| *other >= id) && slots.held < self.max;
+        let expected = !waits && (handle.may_dial() || is_next);
         assert_eq!(self.registry.may_dial(id), expected, "4. who may dial");
         let Registry { connections, lanes, slots, .. } = &self.registry;
         let handle = &connections[&id];
         assert_eq!(lanes[&handle.lane].blocked.contains(&id), waits);
         assert!(waits || slots.queue.contains(&id) != expected);
-        assert!(!expected || handle.has_slot);
+        assert!(!expected || handle.may_dial());
         expected
     }
 
@@ -269,7 +270,8 @@ impl World {
                     self.seats.iter().filter(|(t, k)| Arc::ptr_eq(t, &entry.topic) && *k == kind);
                 seats.count()
             };
-            assert_eq!((entry.readers, entry.leases), (seated(Kind::Reader), seated(Kind::Lease)));
+            let seats = (entry.readers as usize, entry.leases as usize);
+            assert_eq!(seats, (seated(Kind::Reader), seated(Kind::Lease)));
             let is_idle = entry.readers + entry.leases == 0;
             assert_eq!(entry.idle.is_some(), is_idle, "3. idle and due");
         }
@@ -288,7 +290,7 @@ impl World {
             assert_eq!(crossing.roomy.contains(id), is_roomy);
             let pending =
                 handle.names.iter().filter(|&&key| registry.topics[key].next == Some(*id)).count();
-            assert_eq!(handle.pending, pending);
+            assert_eq!(handle.pending as usize, pending);
             if let Some(predecessor) = &handle.succeeds {
                 assert_eq!(registry.connections[predecessor].successor, Some(*id));
             }
@@ -303,7 +305,11 @@ impl World {
         assert_eq!(registry.succeeding, succeeding);
         let closing = registry.lanes.values().map(|crossing| crossing.closing.len()).sum::<usize>();
         assert!(registry.counted() <= self.max, "4. connections");
-        assert!(registry.slots.held.len() <= self.max + closing, "4. slots");
+        assert_eq!((registry.ending.len(), registry.running), (closing, self.links.len()));
+        let held = registry.connections.values().map(|handle| handle.has_slot);
+        let held = held.chain(registry.ending.values().map(|ending| ending.has_slot));
+        assert_eq!(registry.slots.held, held.filter(|has_slot| *has_slot).count());
+        assert!(registry.slots.held <= self.max + closing, "4. slots");
         let open = registry.connections.values().filter(|handle| handle.is_open).count();
         assert_eq!(registry.open, open);
     }
@@ -321,10 +327,11 @@ fn run(ops: &[Op]) {
     for _ in 0..world.links.len() {
         world.run(&Op::Finish(0));
     }
-    let Registry { connections, lanes, slots, spare, tasks, topics, .. } = &world.registry;
-    assert!(topics.is_empty() && connections.is_empty() && tasks.is_empty());
+    let Registry { connections, ending, lanes, slots, spare, topics, .. } = &world.registry;
+    assert!(topics.is_empty() && connections.is_empty() && ending.is_empty());
+    assert_eq!(world.registry.running, 0);
     assert!(lanes.is_empty() && spare.is_empty() && world.registry.packs.is_empty());
-    assert!(slots.held.is_empty() && slots.queue.is_empty());
+    assert!(slots.held == 0 && slots.queue.is_empty());
 }
 
 /// Whether every program goes well, with the mistake made.

@@ -34,6 +34,7 @@ use tokio::time::Instant;
 use self::ring::Ring;
 pub(crate) use self::ring::Seen;
 use super::outgoing::Outgoing;
+use super::small::Seldom;
 use super::sync::{Mutex, Watch};
 use crate::batch::Entry;
 use crate::config::StreamConfig;
@@ -48,7 +49,7 @@ pub(crate) use self::source::{Moved, Reviewed, Role};
 /// One stream. Its identity is its `Arc`'s: a stream closed and opened again is another topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
-    meters: Mutex<Vec<Weak<Meter>>>,
+    meters: Mutex<Seldom<Weak<Meter>>>,
     metrics: Arc<Metrics>,
     pub(crate) name: StreamName,
     /// What the program itself sends on the stream.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::handover::{Ahead, Handover};
 use crate::batch::Batch;
 use crate::config::StreamConfig;
+use crate::engine::moment::Moment;
 use crate::error::{CloseReason, Gap};
 use crate::message::Pack;
 use crate::observe::ConnectionId;
@@ -66,15 +67,18 @@ pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) bytes: u64,
     pub(crate) gaps: u64,
-    pub(crate) joined_at: Option<Instant>,
+    pub(crate) joined_at: Option<Moment>,
     pub(crate) lagged: u64,
     pub(crate) last_error: Option<Arc<TransportError>>,
-    pub(crate) last_message: Option<Instant>,
-    /// When the source was lost, the latest few.
-    pub(crate) losses: VecDeque<Instant>,
+    pub(crate) last_message: Option<Moment>,
+    pub(crate) losses: Option<Box<Losses>>,
     pub(crate) messages: u64,
-    pub(crate) opened_at: Instant,
+    pub(crate) opened_at: Moment,
 }
+
+/// When the source was lost, the latest few times.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Losses(VecDeque<Moment>);
 
 /// What a topic is found to be at a look at it.
 #[derive(Debug)]
@@ -96,10 +100,15 @@ impl Facts {
             lagged: 0,
             last_error: None,
             last_message: None,
-            losses: VecDeque::new(),
+            losses: None,
             messages: 0,
-            opened_at: Instant::now(),
+            opened_at: Instant::now().into(),
         }
+    }
+
+    /// When the source was lost, the latest few times.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = Instant> {
+        self.losses.iter().flat_map(|losses| &losses.0).map(|at| at.at())
     }
 }
 
@@ -151,11 +160,11 @@ impl Ring {
 
     /// The source is lost.
     pub(super) fn lost(&mut self, since: Instant) {
-        let losses = &mut self.facts.losses;
+        let Losses(losses) = &mut **self.facts.losses.get_or_insert_default();
         if losses.len() == MAX_LOSSES {
             losses.pop_front();
         }
-        losses.push_back(since);
+        losses.push_back(since.into());
     }
 
     /// The position of the slowest reader, if there is a reader.
@@ -171,7 +180,8 @@ impl Ring {
 
     /// Since when it has had no source.
     pub(super) fn down_since(&self) -> Option<Instant> {
-        let since = self.broken.as_ref().map_or(self.facts.opened_at, |broken| broken.since);
+        let opened_at = self.facts.opened_at.at();
+        let since = self.broken.as_ref().map_or(opened_at, |broken| broken.since);
         self.facts.joined_at.is_none().then_some(since)
     }
 
@@ -186,7 +196,7 @@ impl Ring {
         let batch = Batch::new(self.next, messages, now);
         self.facts.messages += batch.messages.len() as u64;
         self.facts.bytes += bytes as u64;
-        self.facts.last_message = Some(now);
+        self.facts.last_message = Some(now.into());
         self.next = batch.end();
         self.bytes += bytes;
         self.batches.push_back(Arc::new(batch));

@@ -109,7 +109,7 @@ impl Topic {
                 }
                 Role::Stranger => return Role::Stranger,
             }
-            ring.facts.joined_at = Some(now);
+            ring.facts.joined_at = Some(now.into());
             ring.facts.attempt = attempt;
             let broken = ring.broken.take().filter(|_| !seeded(Defect::GapIsNotSent));
             if let Some(Break { below, reason, since }) = broken.map(|broken| *broken) {

@@ -19,7 +19,7 @@ use crate::error::CloseReason;
 use crate::message::Message;
 use crate::protocol::{DisconnectReason, Mark};
 
-const FROM: ConnectionId = ConnectionId(1);
+const FROM: ConnectionId = ConnectionId::nth(1);
 
 #[derive(Clone, Debug)]
 enum Op {

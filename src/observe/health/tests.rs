@@ -87,7 +87,7 @@ fn info(name: &str, connection: u64) -> StreamInfo {
         attempt: 1,
         bytes: 0,
         config: Config::default().stream(),
-        connection: ConnectionId(connection),
+        connection: ConnectionId::nth(connection),
         down_for: None,
         gaps: 0,
         lag: 0,

@@ -28,16 +28,22 @@ pub(super) struct Writer {
     sent: usize,
     /// Whether the stream may still hold something back.
     unflushed: bool,
-    /// How many pings were answered since pongs last left.
+    /// The pongs that wait, if any do.
+    pongs: Option<Box<Pongs>>,
+}
+
+#[derive(Debug, Default)]
+struct Pongs {
+    /// How many pings they answer.
     answered: usize,
-    /// The pongs that wait: a few, or the latest.
-    pongs: Vec<Bytes>,
+    /// A few, or the latest.
+    payloads: Vec<Bytes>,
 }
 
 impl Writer {
     /// Whether there is something to be flushed.
     pub(super) fn is_waiting(&self) -> bool {
-        self.unflushed || !self.bytes.is_empty() || !self.pongs.is_empty()
+        self.unflushed || !self.bytes.is_empty() || self.pongs.is_some()
     }
 
     /// How many bytes wait to be written, pongs aside.
@@ -47,11 +53,12 @@ impl Writer {
 
     /// Answers a ping, by and by.
     pub(super) fn pong(&mut self, payload: Bytes) {
-        self.answered += 1;
-        if self.answered > FEW {
-            self.pongs.clear();
+        let Pongs { answered, payloads } = &mut **self.pongs.get_or_insert_default();
+        *answered += 1;
+        if *answered > FEW {
+            payloads.clear();
         }
-        self.pongs.push(payload);
+        payloads.push(payload);
     }
 
     /// Adds a frame. Pongs that wait go before it.
@@ -61,8 +68,7 @@ impl Writer {
     }
 
     fn write_pongs(&mut self) -> io::Result<()> {
-        self.answered = 0;
-        for pong in std::mem::take(&mut self.pongs) {
+        for pong in self.pongs.take().map_or_else(Vec::new, |pongs| pongs.payloads) {
             self.write(OpCode::Control(Control::Pong), pong)?;
         }
         Ok(())
@@ -89,7 +95,7 @@ impl Writer {
                 ready!(Pin::new(&mut *stream).poll_flush(cx))?;
                 self.unflushed = false;
             }
-            if self.pongs.is_empty() {
+            if self.pongs.is_none() {
                 return Poll::Ready(Ok(()));
             }
             self.write_pongs()?;
@@ -191,7 +197,11 @@ mod tests {
             writer.pong(numbered(n));
             let _ = writer.poll_flush(&mut ours, &mut cx);
         }
-        assert!(writer.len() + 9 * writer.pongs.len() <= 9 * (FEW + 1), "{writer:?}");
+        assert!(
+            writer.len() + 9 * writer.pongs.as_ref().map_or(0, |pongs| pongs.payloads.len())
+                <= 9 * (FEW + 1),
+            "{writer:?}"
+        );
         writer.push(data(true), numbered(7)).unwrap();
         let writing = async {
             poll_fn(|cx| writer.poll_flush(&mut ours, cx)).await.unwrap();

@@ -17,9 +17,9 @@ use crate::error::Gap;
 use crate::name::StreamName;
 use crate::protocol::DisconnectReason;
 
-const OLD: ConnectionId = ConnectionId(1);
-const NEW: ConnectionId = ConnectionId(2);
-const STRANGER: ConnectionId = ConnectionId(3);
+const OLD: ConnectionId = ConnectionId::nth(1);
+const NEW: ConnectionId = ConnectionId::nth(2);
+const STRANGER: ConnectionId = ConnectionId::nth(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RTT: Duration = Duration::from_millis(1);
 const ALIGNED: Reviewed = Reviewed::Moved(Moved::Aligned);
