@@ -30,6 +30,9 @@ static HEAP: PeakAlloc = PeakAlloc;
 const STREAMS: usize = 1000;
 const MANAGERS: usize = 100;
 
+/// Tickets that ours keeps of a host.
+const TICKETS: usize = 1024;
+
 /// How long what was opened is left alone before it is measured.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -61,15 +64,23 @@ fn plain(server: &Server) {
     }
 }
 
-/// What a stream over TLS holds, less what the TLS library holds for a connection of its own.
+/// What a stream over TLS holds, less what the TLS library holds for a connection of its own and for
+/// coming back to it, which is a ticket.
 fn tls(server: &Server) {
     let name = "heap_per_idle_stream_tls";
     if !is_wanted(name) {
         return;
     }
-    let bare = Bare::new(server, IDLE);
-    let tcp = repeat(name, || heap_per(STREAMS, collect(|| bare.by_hand(bare.tcp()))));
-    let library = repeat(name, || heap_per(STREAMS, collect(|| bare.by_hand(bare.tls()))));
+    // Each round begins without tickets, as ours do.
+    let bare = || Bare::new(server, IDLE).keep_tickets(TICKETS);
+    let tcp = repeat(name, || {
+        let bare = bare();
+        heap_per(STREAMS, collect(|| bare.by_hand(bare.tcp())))
+    });
+    let library = repeat(name, || {
+        let bare = bare();
+        heap_per(STREAMS, collect(|| bare.by_hand(bare.tls())))
+    });
     let library = median(&library) - median(&tcp);
     println!("# {name}: the TLS library holds {library:.0} bytes");
     let ours = repeat(name, || {

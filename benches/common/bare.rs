@@ -1,11 +1,14 @@
 //! The side without this crate: tokio-tungstenite sockets as its documentation opens them.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt as _};
-use rustls::client::Resumption;
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, NamedGroup, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -47,6 +50,16 @@ impl Bare {
             tls_address: server.tls_address(),
             url: format!("{}/feed", server.base(feed)),
         }
+    }
+
+    /// The same, which keeps as many tickets as ours: else theirs would look smaller by what lets us
+    /// come back without a full handshake.
+    pub(crate) fn keep_tickets(mut self, tickets: usize) -> Self {
+        let store = Tickets { kept: Mutex::default(), most: tickets };
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.resumption = Resumption::store(Arc::new(store));
+        self.tls = Arc::new(tls);
+        self
     }
 
     /// The same with a buffer of another size.
@@ -106,5 +119,40 @@ impl Bare {
     async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> WebSocketStream<S> {
         let request = self.url.as_str().into_client_request().unwrap();
         client_async_with_config(request, stream, Some(self.config)).await.unwrap().0
+    }
+}
+
+/// The latest tickets of one server, which are rustls's own values.
+#[derive(Debug)]
+struct Tickets {
+    kept: Mutex<VecDeque<Tls13ClientSessionValue>>,
+    most: usize,
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut kept = self.kept.lock().unwrap();
+        if kept.len() == self.most {
+            kept.pop_front();
+        }
+        kept.push_back(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.kept.lock().unwrap().pop_back()
     }
 }

@@ -52,7 +52,7 @@ impl World {
     }
 
     fn connections(&mut self, n: usize, max: usize) {
-        self.streams = (0..n).map(|i| info(&format!("s{i}"), i as u64)).collect();
+        self.streams = (1..=n).map(|i| info(&format!("s{i}"), i as u64)).collect();
         self.max_connections = max;
     }
 

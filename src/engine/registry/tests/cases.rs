@@ -55,6 +55,8 @@ async fn a_task_can_be_cut_off_from_when_it_runs_until_it_has_ended() {
     let tasks = world.registry.tasks();
     assert_eq!(tasks.iter().map(AbortHandle::id).collect::<Vec<_>>(), [task.id()]);
     tasks.iter().for_each(AbortHandle::abort);
+    while world.registry.abandon(link.id, 1, &CloseReason::Aborted) {}
+    assert_eq!(world.registry.tasks().len(), 1, "it has not ended");
     world.registry.finished(link.id, &link.lane);
     assert!(world.registry.tasks().is_empty());
     // A task may end before anybody was told that it runs.
