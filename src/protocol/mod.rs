@@ -11,17 +11,23 @@ mod binance;
 mod courtesy;
 mod direct;
 mod failure;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod graphql;
 mod held;
 pub(crate) mod json;
 mod json_rpc;
+mod kraken;
 mod limits;
 mod okx;
 mod phoenix;
+mod pulse;
 mod renamed;
 mod reply;
 mod request;
+mod roster;
 mod session;
+mod spelling;
 #[cfg(test)]
 mod talk;
 mod url;
@@ -37,9 +43,12 @@ pub use binance::BinanceCombined;
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};
+#[cfg(fuzzing)]
+pub use fuzzing::{Scanned, pick_json, scan_json};
 pub use graphql::{GraphqlWs, Operation};
 pub use json::InvalidJson;
 pub use json_rpc::{Deribit, JsonRpc};
+pub use kraken::KrakenV2;
 pub use limits::{Counted, Limits, MessageRate};
 pub use okx::Okx;
 pub use phoenix::{Changes, ChannelEvent, Phoenix, Supabase, SupabaseChannel};

@@ -111,7 +111,8 @@ pub(crate) fn check(
             Utterance::Ended(name) | Utterance::Rejected(name, _) => {
                 open.remove(&name);
             }
-            Utterance::Unroutable(_) | Utterance::Push(_) | Utterance::Reconnect(_) => {}
+            Utterance::Alive | Utterance::Unroutable(_) => {}
+            Utterance::Push(_) | Utterance::Reconnect(_) => {}
             Utterance::Reply(..) | Utterance::ReplyFailed(..) => {}
             Utterance::Failed(..) => return Ok(false),
             other => prop_assert!(false, "{other:?}"),

@@ -9,6 +9,7 @@
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
 //! | clients of OKX's public channels | [`MockOkx`] |
+//! | clients of Kraken's WebSocket API v2 | [`MockKraken`] |
 //! | clients of a GraphQL server's subscriptions | [`MockGraphql`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
@@ -48,6 +49,7 @@ mod channels;
 mod exchange;
 mod graphql;
 mod json_rpc;
+mod kraken;
 pub mod memory;
 mod mock;
 mod okx;
@@ -58,6 +60,7 @@ pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use graphql::MockGraphql;
 pub use json_rpc::{MockDeribit, MockJsonRpc};
+pub use kraken::MockKraken;
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use okx::MockOkx;
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};

@@ -18,6 +18,7 @@ mod graphql;
 mod handover;
 mod health;
 mod json_rpc;
+mod kraken;
 mod leases;
 mod lifecycle;
 mod limits;
@@ -41,6 +42,7 @@ mod sending;
 mod status;
 mod suspend;
 mod switch;
+mod venue;
 
 use std::time::Duration;
 
