@@ -40,14 +40,18 @@ pub fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
 /// No name hears anything before it is joined, or after it was left, refused or ended, none is joined
 /// twice, and what time does is done once.
 pub fn talk(protocol: &impl Protocol, names: &[&str], input: &[u8]) {
+    talk_about(protocol, names, r#"{"method":"m","query":"q"}"#, input);
+}
+
+/// The same, where what is asked is `body`.
+pub fn talk_about(protocol: &impl Protocol, names: &[&str], body: &str, input: &[u8]) {
     let names: Vec<_> = names.iter().map(|name| StreamName::try_from(*name).unwrap()).collect();
     let lane = protocol.lane(&names[0]).unwrap();
     let (mut session, mut now) = (protocol.session(&Dial::first(&lane, &names)), Instant::now());
     let (mut said, mut open) = (Transcript::default(), HashSet::new());
     session.open(&mut said.cx(now));
     session.join(&names, &mut said.cx(now));
-    let _ =
-        session.request(RequestId(7), r#"{"method":"m","query":"q"}"#.into(), &mut said.cx(now));
+    let _ = session.request(RequestId(7), body.into(), &mut said.cx(now));
     if !check(&mut said, &mut open) {
         return;
     }

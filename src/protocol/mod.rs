@@ -30,6 +30,7 @@ mod session;
 mod spelling;
 #[cfg(test)]
 mod talk;
+mod tradingview;
 mod url;
 
 use std::error::Error as StdError;
@@ -56,6 +57,7 @@ pub use reply::{RequestId, Unsupported};
 pub use request::{Request, Response};
 pub(crate) use session::Outlet;
 pub use session::{Cx, Mark, Rotation, Session, To, Transcript, Utterance};
+pub use tradingview::TradingView;
 pub use url::{Url, UrlError};
 
 /// The language of a family of WebSocket endpoints.

@@ -11,6 +11,7 @@
 //! | clients of OKX's public channels | [`MockOkx`] |
 //! | clients of Kraken's WebSocket API v2 | [`MockKraken`] |
 //! | clients of a GraphQL server's subscriptions | [`MockGraphql`] |
+//! | clients of TradingView's chart socket | [`MockTradingView`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
 //!
 //! ```
@@ -54,6 +55,7 @@ pub mod memory;
 mod mock;
 mod okx;
 mod server;
+mod tradingview;
 
 pub use binance::MockBinance;
 pub use channels::{MockPhoenix, MockSupabase};
@@ -64,3 +66,4 @@ pub use kraken::MockKraken;
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
 pub use okx::MockOkx;
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};
+pub use tradingview::MockTradingView;

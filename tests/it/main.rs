@@ -42,6 +42,7 @@ mod sending;
 mod status;
 mod suspend;
 mod switch;
+mod tradingview;
 mod venue;
 
 use std::time::Duration;
