@@ -93,12 +93,15 @@ fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
             | Utterance::Marked(Some(name), ..)
             | Utterance::Gap(Some(name), _) => assert!(open.contains(&name), "{name} is not open"),
             Utterance::Ended(name) | Utterance::Rejected(name, _) => drop(open.remove(&name)),
-            Utterance::Reply(id, ..) | Utterance::ReplyFailed(id, _) => assert_eq!(id.0, 7),
+            Utterance::Reply(id, ..)
+            | Utterance::ReplyFailed(id, _)
+            | Utterance::ReplyUnknown(id) => assert_eq!(id.0, 7),
             Utterance::Failed(_, why) => {
                 assert!(!why.is_empty());
                 return false;
             }
             Utterance::Alive
+            | Utterance::Pause(_)
             | Utterance::Push(_)
             | Utterance::Ready
             | Utterance::Reconnect(_)

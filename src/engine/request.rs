@@ -168,6 +168,13 @@ impl<S> Owed<S> {
         }
     }
 
+    /// The server cannot say what it has done.
+    pub(crate) fn unknown(&mut self, id: RequestId) {
+        if let Some((answer, _)) = self.0.remove(&id) {
+            answer.end(Err(RequestError::Unknown));
+        }
+    }
+
     /// Takes out what nobody waits for, the oldest first.
     pub(crate) fn take_forsaken(&mut self) -> Vec<RequestId> {
         let forsaken = self.0.iter().filter(|(_, (answer, _))| answer.is_forsaken());

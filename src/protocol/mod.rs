@@ -40,7 +40,7 @@ use std::sync::Arc;
 use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
 
-pub use binance::BinanceCombined;
+pub use binance::{BinanceApi, BinanceCombined};
 pub use direct::Direct;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};

@@ -70,6 +70,10 @@ impl Outlet for Renamed<'_> {
         self.out.joined(&(self.rename)(name));
     }
 
+    fn pause(&mut self, how_long: Duration) {
+        self.out.pause(how_long);
+    }
+
     fn push(&mut self, message: Message) {
         self.out.push(message);
     }
@@ -96,6 +100,10 @@ impl Outlet for Renamed<'_> {
 
     fn reply_failed(&mut self, id: RequestId, words: Message) {
         self.out.reply_failed(id, words);
+    }
+
+    fn reply_unknown(&mut self, id: RequestId) {
+        self.out.reply_unknown(id);
     }
 
     fn unroutable(&mut self, message: &Message) {

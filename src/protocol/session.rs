@@ -170,6 +170,7 @@ pub(crate) trait Outlet {
     fn gap(&mut self, to: To<'_>, missed: Option<u64>);
     fn has_room(&mut self, name: &str, len: usize) -> bool;
     fn joined(&mut self, name: &str);
+    fn pause(&mut self, how_long: Duration);
     fn push(&mut self, message: Message);
     fn ready(&mut self);
     fn reconnect(&mut self, within: Duration);
@@ -177,6 +178,7 @@ pub(crate) trait Outlet {
     fn rejected(&mut self, name: &str, why: &str);
     fn reply(&mut self, id: RequestId, part: Option<Message>, last: bool);
     fn reply_failed(&mut self, id: RequestId, words: Message);
+    fn reply_unknown(&mut self, id: RequestId);
     fn unroutable(&mut self, message: &Message);
 }
 
@@ -309,6 +311,19 @@ impl<'a> Cx<'a> {
         self.out.reply_failed(id, words.into());
     }
 
+    /// The server cannot say whether it has acted upon request `id`: the program gets
+    /// [`Unknown`](crate::RequestError::Unknown), as if the socket were lost. Nothing follows.
+    pub fn reply_unknown(&mut self, id: RequestId) {
+        self.out.reply_unknown(id);
+    }
+
+    /// The server takes nothing of the program's for so long: its messages and requests wait on this
+    /// socket, and [expire](crate::Config::send_ttl) meanwhile unwritten. What the session says itself,
+    /// goes. The latest word counts, zero ends it, and more than a day counts as a day.
+    pub fn pause(&mut self, how_long: Duration) {
+        self.out.pause(how_long);
+    }
+
     /// `message` is for nobody known: it is counted.
     pub fn unroutable(&mut self, message: &Message) {
         self.out.unroutable(message);
@@ -344,6 +359,8 @@ pub enum Utterance {
     Joined(String),
     /// See [`Cx::data_marked`]; no name stands for [`To::All`].
     Marked(Option<String>, Message, Mark),
+    /// See [`Cx::pause`].
+    Pause(Duration),
     /// See [`Cx::push`].
     Push(Message),
     /// See [`Cx::ready`].
@@ -358,6 +375,8 @@ pub enum Utterance {
     Reply(RequestId, Option<Message>, bool),
     /// See [`Cx::reply_failed`].
     ReplyFailed(RequestId, Message),
+    /// See [`Cx::reply_unknown`].
+    ReplyUnknown(RequestId),
     /// See [`Cx::unroutable`].
     Unroutable(Message),
 }
@@ -457,6 +476,10 @@ impl Outlet for Said {
         self.0.push(Utterance::Joined(name.to_owned()));
     }
 
+    fn pause(&mut self, how_long: Duration) {
+        self.0.push(Utterance::Pause(how_long));
+    }
+
     fn push(&mut self, message: Message) {
         self.0.push(Utterance::Push(message));
     }
@@ -483,6 +506,10 @@ impl Outlet for Said {
 
     fn reply_failed(&mut self, id: RequestId, words: Message) {
         self.0.push(Utterance::ReplyFailed(id, words));
+    }
+
+    fn reply_unknown(&mut self, id: RequestId) {
+        self.0.push(Utterance::ReplyUnknown(id));
     }
 
     fn unroutable(&mut self, message: &Message) {

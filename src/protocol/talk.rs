@@ -111,9 +111,9 @@ pub(crate) fn check(
             Utterance::Ended(name) | Utterance::Rejected(name, _) => {
                 open.remove(&name);
             }
-            Utterance::Alive | Utterance::Unroutable(_) => {}
+            Utterance::Alive | Utterance::Unroutable(_) | Utterance::Pause(_) => {}
             Utterance::Push(_) | Utterance::Reconnect(_) => {}
-            Utterance::Reply(..) | Utterance::ReplyFailed(..) => {}
+            Utterance::Reply(..) | Utterance::ReplyFailed(..) | Utterance::ReplyUnknown(_) => {}
             Utterance::Failed(..) => return Ok(false),
             other => prop_assert!(false, "{other:?}"),
         }

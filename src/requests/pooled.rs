@@ -247,6 +247,8 @@ mod tests {
             cx.ended(name);
             cx.rejected(name, "why");
             cx.reply(RequestId(7), Message::from("part"), true);
+            cx.reply_unknown(RequestId(8));
+            cx.pause(Duration::ZERO);
             cx.push(name);
         }
 
@@ -325,6 +327,8 @@ mod tests {
                 Utterance::Ended(outer.clone()),
                 Utterance::Rejected(outer, "why".into()),
                 Utterance::Reply(RequestId(7), Some("part".into()), true),
+                Utterance::ReplyUnknown(RequestId(8)),
+                Utterance::Pause(Duration::ZERO),
                 Utterance::Push(inner.into()),
                 Utterance::Push(inner.into()),
                 Utterance::Unroutable("x".into()),

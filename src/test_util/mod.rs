@@ -6,6 +6,7 @@
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
 //! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
 //! | clients of Binance's combined streams | [`MockBinance`] |
+//! | clients of Binance's WebSocket API | [`MockBinanceApi`] |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
 //! | clients of OKX's public channels | [`MockOkx`] |
@@ -57,7 +58,7 @@ mod okx;
 mod server;
 mod tradingview;
 
-pub use binance::MockBinance;
+pub use binance::{MockBinance, MockBinanceApi};
 pub use channels::{MockPhoenix, MockSupabase};
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use graphql::MockGraphql;

@@ -5,6 +5,7 @@
 mod asker;
 mod batches;
 mod binance;
+mod binance_api;
 mod callbacks;
 mod channels;
 mod compose;

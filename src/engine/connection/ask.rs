@@ -53,7 +53,7 @@ impl Open {
     /// Returns whether a message of the program's own has the next place.
     fn ask_all(&mut self, of: &mut Context, cx: &mut task::Context<'_>) -> Result<bool, Ended> {
         while self.has_to_ask(of) {
-            if self.outbox.owes_letter() && of.members.post().poll_waiting(cx).is_ready() {
+            if self.outbox.owes_letter(self.now) && of.members.post().poll_waiting(cx).is_ready() {
                 return Ok(true);
             }
             let left = of.members.start_leaving(of.batch());

@@ -89,6 +89,10 @@ impl Outlet for Desk<'_> {
         self.members.confirmed(name, self.attempt, self.now);
     }
 
+    fn pause(&mut self, how_long: Duration) {
+        self.outbox.pause(self.now, how_long);
+    }
+
     fn push(&mut self, message: Message) {
         self.outbox.push(Frame::Data(message));
     }
@@ -124,6 +128,10 @@ impl Outlet for Desk<'_> {
             None => words,
         };
         self.owed.failed(id, words);
+    }
+
+    fn reply_unknown(&mut self, id: RequestId) {
+        self.owed.unknown(id);
     }
 
     fn unroutable(&mut self, _: &Message) {

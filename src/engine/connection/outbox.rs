@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -30,6 +31,9 @@ pub(super) const BURST: usize = 64;
 /// Bytes handed to the socket between two flushes, unless one frame has more: a socket takes only
 /// so much that is not flushed.
 const BURST_BYTES: usize = 1 << 20;
+
+/// The longest that a server may keep the program's messages waiting.
+const MAX_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Frames that may wait. A session that answers a hostile server must not fill the memory.
 const MAX_FRAMES: usize = 65_536;
@@ -50,6 +54,8 @@ pub(super) struct Outbox {
     /// The program's own messages in this burst. Dropped with the outbox, they are not known to have
     /// been written.
     letters: Seldom<Taken>,
+    /// Until when the server takes nothing of the program's, where it has said so.
+    paused_until: Option<Box<Instant>>,
     /// How much the server takes, where that is not everything.
     pace: Option<Box<Paced>>,
     stalled_since: Option<Moment>,
@@ -143,9 +149,21 @@ impl Outbox {
         self.stalled_since.is_none() && (self.pace.is_none() || waiting < self.room(now))
     }
 
+    /// The server takes nothing of the program's for so long.
+    pub(super) fn pause(&mut self, now: Instant, how_long: Duration) {
+        let how_long = Some(how_long.min(MAX_PAUSE)).filter(|how_long| !how_long.is_zero());
+        self.paused_until = how_long.map(|how_long| Box::new(now + how_long));
+    }
+
+    /// When the server takes something of the program's again, if it takes nothing now.
+    fn pause_due(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.as_deref().copied().filter(|due| *due > now)
+    }
+
     /// Whether joins and leaves have had their share since the program's own last message.
-    pub(super) fn owes_letter(&self) -> bool {
-        self.pace.as_ref().is_some_and(|paced| paced.asked >= paced.pace.most())
+    pub(super) fn owes_letter(&self, now: Instant) -> bool {
+        self.pause_due(now).is_none()
+            && self.pace.as_ref().is_some_and(|paced| paced.asked >= paced.pace.most())
     }
 
     /// Joins or leaves let one of the program's own messages go first, or they do not.
@@ -155,7 +173,8 @@ impl Outbox {
 
     /// When the server takes more, if it takes nothing now.
     pub(super) fn room_due(&self, now: Instant) -> Option<Instant> {
-        self.pace.as_ref()?.pace.due(now)
+        let room_due = self.pace.as_ref().and_then(|paced| paced.pace.due(now));
+        room_due.into_iter().chain(self.pause_due(now)).min()
     }
 
     /// Whether the server takes these frames now, where nothing waits; `None` if it never takes so
@@ -241,6 +260,9 @@ impl Outbox {
     /// The bytes that a message of the program's own may have now. Each burst has a place for one, so
     /// that what a session says cannot hold it up for ever.
     pub(super) fn room_for_letter(&self, now: Instant) -> Option<usize> {
+        if self.pause_due(now).is_some() {
+            return None;
+        }
         if let Some(paced) = self.pace.as_ref().filter(|paced| paced.pace.counts_messages()) {
             let has_had_its_turn = paced.yielding && paced.asked == 0;
             // What waits before it has the next place, too.

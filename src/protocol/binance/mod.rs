@@ -6,6 +6,8 @@
 //! (8,004 characters), and what a message may (4,088 bytes, above which nothing is answered); users
 //! have measured them (unicorn-binance-websocket-api #17, binance-connector-rust #27).
 
+mod api;
+mod going;
 mod market;
 mod name;
 mod sequence;
@@ -24,6 +26,8 @@ use super::{
     Counted, Dial, DialError, Lane, Limits, MessageRate, Protocol, Request, Session, Url, UrlError,
 };
 use crate::name::{InvalidName, StreamName};
+
+pub use api::BinanceApi;
 
 /// What names need not be encoded for in a query.
 const PLAIN: &AsciiSet =

@@ -8,35 +8,26 @@
 //! - What is kept grows with the names that are wanted, and with nothing that the server says.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::going::{Going, is_shutdown};
 use super::market::Market;
 use super::name;
 use super::sequence::Sequence;
 use super::wire::{Frame, request};
 use crate::message::Message;
 use crate::name::StreamName;
-use crate::protocol::json::{Raw, pick};
+use crate::protocol::json::Raw;
 use crate::protocol::{Cx, Session, To, short};
 
 /// Requests without an answer that are remembered. The oldest is forgotten: its names' joins are long
 /// overdue.
 const MAX_PENDING: usize = 1024;
 
-/// A socket that is told to go is replaced at once, unless it has just opened: a server that tells
-/// each of its sockets so would be dialled without end.
-const YOUNG: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(20);
-
 pub(super) struct Combined {
     feeds: HashMap<Box<str>, Feed>,
-    /// Whether the server has said that it goes.
-    is_going: bool,
+    going: Going,
     last_id: u64,
     market: Market,
-    opened: Option<Instant>,
     pending: BTreeMap<u64, Asked>,
 }
 
@@ -62,10 +53,9 @@ impl Combined {
         };
         Self {
             feeds: names.iter().map(feed).collect(),
-            is_going: false,
+            going: Going::default(),
             last_id: 0,
             market,
-            opened: None,
             pending: BTreeMap::new(),
         }
     }
@@ -82,7 +72,7 @@ impl Combined {
 
     fn data(&mut self, name: &str, payload: Raw<'_>, message: &Message, cx: &mut Cx<'_>) {
         if name == name::SHUTDOWN {
-            return self.going(cx);
+            return self.going.say(cx);
         }
         let Some(feed) = self.feeds.get_mut(name).filter(|feed| feed.joined) else {
             return cx.unroutable(message);
@@ -93,14 +83,6 @@ impl Combined {
         }
         let payload = message.part(payload.as_str().as_bytes());
         cx.data_marked(To::Name(name), payload, mark);
-    }
-
-    /// The server is about to go; it does not say when ("as soon as possible").
-    fn going(&mut self, cx: &mut Cx<'_>) {
-        if !std::mem::replace(&mut self.is_going, true) {
-            let is_young = self.opened.is_some_and(|at| cx.now() - at < YOUNG);
-            cx.reconnect(if is_young { PATIENCE } else { Duration::ZERO });
-        }
     }
 
     fn confirmed(&mut self, id: u64, names: &[StreamName], cx: &mut Cx<'_>) {
@@ -149,7 +131,7 @@ impl Combined {
 
 impl Session for Combined {
     fn open(&mut self, cx: &mut Cx<'_>) {
-        self.opened = Some(cx.now());
+        self.going.open(cx);
         cx.ready();
     }
 
@@ -178,13 +160,8 @@ impl Session for Combined {
                 }
             }
             // As on a raw stream.
-            None if is_shutdown(text) => self.going(cx),
+            None if is_shutdown(text) => self.going.say(cx),
             None => cx.unroutable(message),
         }
     }
-}
-
-fn is_shutdown(text: &str) -> bool {
-    let event = pick(text, ["e"]).ok().and_then(|[event]| event);
-    event.is_some_and(|event| event.as_str() == r#""serverShutdown""#)
 }

@@ -1,5 +1,6 @@
 //! A server of Binance's combined streams, on one socket many names.
 
+mod api;
 mod feed;
 mod line;
 mod rules;
@@ -15,6 +16,8 @@ use self::rules::Rules;
 use super::mock::{Handshake, Out, Service, SocketId};
 use crate::message::Message;
 use crate::transport::Frame;
+
+pub use api::MockBinanceApi;
 
 /// What one message may have ("Payload too long" on a bad day, and silence on others).
 const MESSAGE: usize = 4088;
