@@ -92,6 +92,7 @@ fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
             Utterance::Data(Some(name), _)
             | Utterance::Marked(Some(name), ..)
             | Utterance::Gap(Some(name), _) => assert!(open.contains(&name), "{name} is not open"),
+            Utterance::Data(None, _) => assert!(open.len() < 2, "one name's is another's"),
             Utterance::Ended(name) | Utterance::Rejected(name, _) => drop(open.remove(&name)),
             Utterance::Reply(id, ..)
             | Utterance::ReplyFailed(id, _)

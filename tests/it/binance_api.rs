@@ -9,7 +9,7 @@ use tokio::time::{self, Instant};
 use wsmux::protocol::BinanceApi;
 use wsmux::requests::{Call, PoolConfig, RequestPool};
 use wsmux::test_util::{Answers, Mock, MockBinanceApi};
-use wsmux::{DisconnectReason, Gap, Lease, Limiter, Message, RequestError, SendError, WsManager};
+use wsmux::{Gap, Lease, Limiter, Message, RequestError, SendError, WsManager};
 
 use crate::{DAY, MINUTE, MS, SECOND, config, gap, message, settle};
 

@@ -220,7 +220,7 @@ impl MockTradingView {
             }
             "create_series" => {
                 let symbol = line.charts.get(&session)?.clone()?;
-                self.chart(socket, History::read(&session, symbol, p)?, out);
+                self.chart(socket, &History::read(&session, symbol, p)?, out);
             }
             "quote_set_fields" => drop(line.quotes.get(&session)?),
             "quote_add_symbols" => self.add(socket, &session, p, out)?,
@@ -260,7 +260,7 @@ impl MockTradingView {
     }
 
     /// Answers a history, or holds its answer back.
-    fn chart(&mut self, socket: SocketId, history: History, out: &mut Out) {
+    fn chart(&mut self, socket: SocketId, history: &History, out: &mut Out) {
         let frames = match self.failing.get(&history.symbol) {
             Some((method, words)) => history.failed(method, words, self.lie),
             None => history.frames(self.parts, TRAP, self.lie),

@@ -31,10 +31,10 @@ impl Desk {
         if late && !(1..=self.last).contains(&id) {
             return cx.unroutable(message);
         }
-        if let Outcome::Failed { error, status } = &outcome {
+        if let Outcome::Failed { error, status } = outcome {
             let now = cx.wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
             // Of the address, not of the request: one that nobody waits for says it as well.
-            if let Some(how_long) = pause(*error, *status, now) {
+            if let Some(how_long) = pause(error, status, now) {
                 cx.pause(how_long);
             }
         }

@@ -22,7 +22,7 @@ pub(super) enum Heard<'a> {
 }
 
 /// What a request comes to.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Outcome<'a> {
     Done(Raw<'a>),
     Failed {
