@@ -55,7 +55,7 @@ pub(super) struct Outbox {
     /// been written.
     letters: Seldom<Taken>,
     /// Until when the server takes nothing of the program's, where it has said so.
-    paused_until: Option<Box<Instant>>,
+    paused_until: Option<Moment>,
     /// How much the server takes, where that is not everything.
     pace: Option<Box<Paced>>,
     stalled_since: Option<Moment>,
@@ -152,12 +152,12 @@ impl Outbox {
     /// The server takes nothing of the program's for so long.
     pub(super) fn pause(&mut self, now: Instant, how_long: Duration) {
         let how_long = Some(how_long.min(MAX_PAUSE)).filter(|how_long| !how_long.is_zero());
-        self.paused_until = how_long.map(|how_long| Box::new(now + how_long));
+        self.paused_until = how_long.map(|how_long| Moment::from(now + how_long));
     }
 
     /// When the server takes something of the program's again, if it takes nothing now.
     fn pause_due(&self, now: Instant) -> Option<Instant> {
-        self.paused_until.as_deref().copied().filter(|due| *due > now)
+        self.paused_until.map(Moment::at).filter(|due| *due > now)
     }
 
     /// Whether joins and leaves have had their share since the program's own last message.

@@ -46,7 +46,7 @@ fn each_connection_has_its_url_and_joins_its_name() {
         let lane = api.lane(&name[0]).unwrap();
         let request = api.request(&Dial::first(&lane, &name)).unwrap();
         assert_eq!((request.joins(), api.limits(&lane).capacity), (&name[..], Some(1)));
-        format!("{}{}", request.url().origin(), request.url().target())
+        format!("{}{}", request.url().host(), request.url().target())
     };
     let spot = "ws-api.binance.com/ws-api/v3";
     assert_eq!(dialled(BinanceApi::spot()), format!("{spot}?returnRateLimits=false"));
