@@ -9,6 +9,8 @@ mod config {
 }
 mod error {
     pub(crate) use wsmux::{BuildError, RequestError, SendError, SubscribeError};
+    #[cfg(feature = "gateway")]
+    pub(crate) use wsmux::{Gap, StreamError};
 }
 mod manager {
     pub(crate) use wsmux::{Replies, Reply, WsManager, WsManagerBuilder};
@@ -27,11 +29,18 @@ mod protocol {
 }
 mod stream {
     pub(crate) use wsmux::Lease;
+    #[cfg(feature = "gateway")]
+    pub(crate) use wsmux::Subscription;
 }
 
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]
 #[path = "../src/requests/mod.rs"]
 mod requests;
+
+#[cfg(feature = "gateway")]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]
+#[path = "../src/gateway/mod.rs"]
+mod gateway;
 
 /// That each file of the wing is here is the compiler's affair; that it is the crate's own is this
 /// test's.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::config::GatewayConfig;
 use super::doors::{Doors, Open};
+use super::feed::{Names, Source};
 use super::handle::Gateway;
-use super::hub::Hub;
-use super::shared::{Names, Shared};
+use super::shared::Shared;
 use crate::manager::WsManager;
 use crate::name::StreamName;
 
@@ -67,13 +67,8 @@ impl GatewayBuilder {
     /// Builds the gateway. Opens nothing: a name is opened for its first client.
     #[must_use]
     pub fn build(self) -> Gateway {
-        Gateway::of(Shared {
-            config: self.config.sane(),
-            doors: self.doors,
-            hub: Arc::new(Hub::default()),
-            manager: self.manager,
-            names: self.names,
-        })
+        let source = Source { manager: self.manager, names: self.names, own: Arc::default() };
+        Gateway::of(Shared::new(self.config.sane(), self.doors, source))
     }
 }
 

@@ -2,15 +2,42 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::control::Passage;
 use super::hub::HubStats;
+use super::own::Publisher;
 use super::shared::Shared;
+use super::sse;
+use super::ws;
 use crate::manager::WsManager;
+use crate::name::StreamName;
 
 /// Serves the streams of a [`WsManager`] to clients that are not Rust. Cloning is cheap: all clones are
 /// the same gateway.
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+///
+/// use wsmux::WsManager;
+/// use wsmux::gateway::Gateway;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = WsManager::connect("wss://stream.binance.com:9443/ws")?;
+/// let gateway = Gateway::new(manager);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// // ws://127.0.0.1:8080/ws, ws://127.0.0.1:8080/ws/btcusdt@trade
+/// let service = gateway.router().into_make_service_with_connect_info::<SocketAddr>();
+/// axum::serve(listener, service).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gateway(Arc<Shared>);
 
@@ -20,14 +47,58 @@ impl Gateway {
     }
 
     /// The routes, to be served as they are or nested into others.
+    ///
+    /// Serve them with `into_make_service_with_connect_info::<SocketAddr>()`, so that the
+    /// [doors](super::Doors) know who connects.
     pub fn router(&self) -> Router {
         Router::new()
+            .route("/snapshot/{*name}", get(sse::snapshot))
+            .route("/sse", get(sse::many))
+            .route("/sse/{*name}", get(sse::one))
+            .route("/ws", get(ws::words))
+            .route("/ws/{*name}", get(ws::raw))
+            .with_state(Arc::clone(&self.0))
+    }
+
+    /// A publisher of the application's own messages on `name`, which clients read as they do relayed
+    /// names. Publishing is synchronous, never waits and never fails.
+    ///
+    /// From then on the name is the application's: who subscribes reads what is published, and upstream
+    /// is not asked for it, until the last publisher is dropped. Who reads a relayed name already goes on
+    /// with that.
+    ///
+    /// ```
+    /// # fn run(gateway: &wsmux::gateway::Gateway) -> Result<(), wsmux::InvalidName> {
+    /// use wsmux::StreamName;
+    ///
+    /// let news = gateway.publisher(StreamName::try_from("news")?);
+    /// news.publish(r#"{"headline":"a new listing"}"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn publisher(&self, name: StreamName) -> Publisher {
+        self.0.source.own.publisher(name)
+    }
+
+    /// Lets nobody in any more, and closes all WebSocket clients with 1001, spread over `window`: a herd
+    /// that comes back at once is as bad as one that goes. Streams of events end.
+    ///
+    /// Returns when all are gone, or a little after the window. Dropping the future stops nothing.
+    pub async fn drain(&self, window: Duration) {
+        self.0.drain();
+        let answers = self.0.shards().into_iter().filter_map(|shard| {
+            let (answer, drained) = oneshot::channel();
+            shard.passages.send(Passage::Drain(window, answer)).is_ok().then_some(drained)
+        });
+        let all = futures::future::join_all(answers);
+        let _ = timeout(window + 2 * self.0.config.close_timeout, all).await;
     }
 
     /// The manager whose streams it serves.
     #[must_use]
     pub fn manager(&self) -> &WsManager {
-        &self.0.manager
+        &self.0.source.manager
     }
 
     /// What it has done so far, and whom it serves.
@@ -41,7 +112,7 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("config", &self.0.config)
-            .field("manager", &self.0.manager)
+            .field("manager", &self.0.source.manager)
             .finish_non_exhaustive()
     }
 }

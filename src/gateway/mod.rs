@@ -29,16 +29,32 @@
 
 mod builder;
 mod config;
+mod control;
+mod delayed;
 mod doors;
+mod event;
+mod feed;
+mod frame;
 mod handle;
-#[cfg_attr(not(test), expect(dead_code, reason = "the routes count by it"))]
 mod hub;
+mod io;
+mod news;
+mod own;
+mod queue;
+mod reader;
+mod shard;
 mod shared;
+mod sse;
+mod tail;
+mod upgrade;
 mod visitor;
+mod words;
+mod ws;
 
 pub use builder::GatewayBuilder;
 pub use config::{GatewayConfig, SlowClient};
 pub use doors::{Doors, Open};
 pub use handle::Gateway;
 pub use hub::{HubStats, NameStats};
+pub use own::Publisher;
 pub use visitor::{Denied, Standing, Visitor};

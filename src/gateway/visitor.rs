@@ -58,7 +58,8 @@ pub trait Standing: Send + Sync + 'static {
         true
     }
 
-    /// How much later than others the visitor is sent messages. Asked when it subscribes.
+    /// How much later than they come the visitor is sent messages. Asked when it subscribes; what is held
+    /// meanwhile is bounded (16 MiB per name and delay), and beyond a gap tells what is missing.
     fn delay(&self) -> Duration {
         Duration::ZERO
     }

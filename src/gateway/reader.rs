@@ -1,0 +1,231 @@
+//! The task that reads what one client sends: frames, and what they say.
+//!
+//! It holds no buffer while nothing comes. What is to be said in answer goes to the client's shard, by a
+//! queue that is bounded, so a client that says more than is taken waits. It ends with the connection, and
+//! has the shard forget the client however it ends.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::control::{Arrival, Ask, ClientId, Control, End, Form, Passage, ShardHandle};
+use super::doors::Doors;
+use super::frame::{self, Decoder, Incoming, Violation};
+use super::io::Input;
+use super::visitor::Visitor;
+use super::words::{self, Id, Word};
+use crate::name::StreamName;
+
+/// A client whose connection is open.
+pub(super) struct Client {
+    pub(super) close_timeout: Duration,
+    pub(super) doors: Arc<dyn Doors>,
+    /// What came behind the handshake.
+    pub(super) early: Bytes,
+    pub(super) form: Form,
+    pub(super) input: Input,
+    pub(super) max_message: usize,
+    /// The name of a raw relay.
+    pub(super) name: Option<StreamName>,
+    pub(super) shard: ShardHandle,
+    pub(super) visitor: Visitor,
+}
+
+/// Has the shard forget a client.
+struct Place {
+    id: ClientId,
+    shard: ShardHandle,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.shard.passages.send(Passage::Goes(self.id));
+    }
+}
+
+/// What a client is told last.
+struct Last {
+    code: Option<u16>,
+    reason: &'static str,
+}
+
+impl From<Violation> for Last {
+    fn from(violation: Violation) -> Self {
+        Self { code: Some(violation.code), reason: violation.why }
+    }
+}
+
+struct Reader {
+    control: Arc<Control>,
+    decoder: Decoder,
+    doors: Arc<dyn Doors>,
+    form: Form,
+    place: Place,
+    visitor: Visitor,
+}
+
+/// Reads until the connection has ended.
+pub(super) async fn read(client: Client, arrival: Arrival) {
+    let Client { close_timeout, doors, early, form, mut input, max_message, name, shard, visitor } =
+        client;
+    let control = Arc::clone(&arrival.control);
+    let (answer, id) = oneshot::channel();
+    if shard.passages.send(Passage::Comes(arrival, answer)).is_err() {
+        return;
+    }
+    let Ok(id) = id.await else { return };
+    let place = Place { id, shard };
+    let decoder = Decoder::new(max_message);
+    let mut reader = Reader { control, decoder, doors, form, place, visitor };
+    if let Some(name) = name {
+        reader.ask(Ask::Subscribe(Id::default(), vec![name])).await;
+    }
+    reader.decoder.feed(&early);
+    drop(early);
+    if let Some(last) = reader.serve(&mut input).await {
+        reader.ask(Ask::Close(last.code, last.reason)).await;
+    }
+    // The client has a while to say goodbye, and what it says else is not heard.
+    let _ = timeout(close_timeout, reader.see_off(&mut input)).await;
+}
+
+impl Reader {
+    /// Serves the client while the connection is open. Returns what to tell it last, if anything.
+    async fn serve(&mut self, input: &mut Input) -> Option<Last> {
+        loop {
+            match self.take_words().await {
+                Ok(()) => {}
+                Err(last) => return Some(last),
+            }
+            let expires_at = self.visitor.expires_at();
+            tokio::select! {
+                biased;
+                () = self.control.ending() => {
+                    if self.control.end() != End::Open {
+                        return None;
+                    }
+                }
+                () = until(expires_at) => {
+                    if self.visitor.is_expired() {
+                        return Some(Last { code: Some(4401), reason: "expired" });
+                    }
+                }
+                read = take(input, &mut self.decoder) => {
+                    if !read {
+                        return None;
+                    }
+                    self.control.hear();
+                }
+            }
+        }
+    }
+
+    /// Reads on until the other side is done, or the shard has cut the client off.
+    async fn see_off(&mut self, input: &mut Input) {
+        while self.control.end() != End::Cut {
+            tokio::select! {
+                () = self.control.ending() => {}
+                read = poll_fn(|cx| input.poll_read(cx, |_| {})) => {
+                    if matches!(read, Ok(0) | Err(_)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Acts upon all that has come as a whole.
+    async fn take_words(&mut self) -> Result<(), Last> {
+        while let Some(incoming) = self.decoder.next()? {
+            match incoming {
+                Incoming::Close(code) => return Err(Last { code, reason: "" }),
+                Incoming::Ping(payload) => {
+                    self.may_say()?;
+                    self.ask(Ask::Say(frame::frame(frame::PONG, &payload))).await;
+                }
+                Incoming::Pong => {}
+                Incoming::Text(text) => {
+                    self.may_say()?;
+                    if self.form == Form::Words {
+                        self.hear(&text).await;
+                    }
+                }
+                Incoming::Binary(_) => {
+                    self.may_say()?;
+                    if self.form == Form::Words {
+                        self.not_understood().await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn may_say(&self) -> Result<(), Last> {
+        if self.visitor.standing().may_say() {
+            Ok(())
+        } else {
+            Err(Last { code: Some(1008), reason: "too many messages" })
+        }
+    }
+
+    async fn hear(&mut self, text: &str) {
+        match Word::read(text) {
+            None => self.not_understood().await,
+            Some(Word::Ping { id }) => self.ask(Ask::Say(words::pong(&id))).await,
+            Some(Word::Auth { id, token }) => {
+                let answer = match self.doors.renew(&self.visitor, &token).await {
+                    Ok(()) => words::ack(&id, []),
+                    Err(why) => words::error(&id, why.code(), None, &why.to_string()),
+                };
+                self.ask(Ask::Say(answer)).await;
+            }
+            Some(Word::Subscribe { id, names }) => {
+                let mut valid = Vec::with_capacity(names.len());
+                for name in names {
+                    match StreamName::try_from(&*name) {
+                        Ok(name) => valid.push(name),
+                        Err(_) => self.no_name(&id).await,
+                    }
+                }
+                self.ask(Ask::Subscribe(id, valid)).await;
+            }
+            Some(Word::Unsubscribe { id, names }) => {
+                let names = names.iter().filter_map(|name| StreamName::try_from(&**name).ok());
+                self.ask(Ask::Unsubscribe(id, names.collect())).await;
+            }
+        }
+    }
+
+    async fn no_name(&self, id: &Id) {
+        let text = "a name has 1 to 4096 bytes, and no control characters";
+        self.ask(Ask::Say(words::error(id, "invalid_name", None, text))).await;
+    }
+
+    async fn not_understood(&self) {
+        let text = "not understood: say one JSON object per text message, as documented";
+        self.ask(Ask::Say(words::error(&Id::default(), "bad_frame", None, text))).await;
+    }
+
+    /// Where the shard has gone, the connection has, too.
+    async fn ask(&self, ask: Ask) {
+        let _ = self.place.shard.asks.send((self.place.id, ask)).await;
+    }
+}
+
+/// Takes what came; `false` at the end of it.
+async fn take(input: &mut Input, decoder: &mut Decoder) -> bool {
+    let read = poll_fn(|cx| input.poll_read(cx, |bytes| decoder.feed(bytes))).await;
+    matches!(read, Ok(1..))
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

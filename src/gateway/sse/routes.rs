@@ -1,0 +1,99 @@
+//! `GET /sse/{name}` and `GET /sse?names=a,b`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use super::body::{Cursor, Reader};
+use crate::gateway::event::places;
+use crate::gateway::shared::Shared;
+use crate::gateway::visitor::Denied;
+use crate::name::StreamName;
+
+#[derive(Debug, Deserialize)]
+pub(in crate::gateway) struct Names {
+    /// Separated by commas.
+    names: String,
+}
+
+pub(in crate::gateway) async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    open(&shared, request, &[&*name], false).await.unwrap_or_else(|refused| refused)
+}
+
+pub(in crate::gateway) async fn many(
+    State(shared): State<Arc<Shared>>,
+    Query(Names { names }): Query<Names>,
+    request: Request,
+) -> Response {
+    let names: Vec<&str> = names.split(',').collect();
+    open(&shared, request, &names, true).await.unwrap_or_else(|refused| refused)
+}
+
+async fn open(
+    shared: &Arc<Shared>,
+    request: Request,
+    names: &[&str],
+    is_many: bool,
+) -> Result<Response, Response> {
+    let mut valid: Vec<StreamName> = Vec::with_capacity(names.len());
+    for name in names {
+        let name = StreamName::try_from(*name)
+            .map_err(|_| (StatusCode::NOT_FOUND, "no such name\n").into_response())?;
+        if !valid.contains(&name) {
+            valid.push(name);
+        }
+        if valid.len() > shared.config.names_per_client {
+            return Err(too_many());
+        }
+    }
+    let (parts, _) = request.into_parts();
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let visitor = shared.admit(&parts, peer, &valid).await?;
+    if valid.len() > visitor.standing().max_names() {
+        return Err(too_many());
+    }
+    // Looked at before what it stands for is.
+    let version = visitor.standing().version();
+    let mut was_at = last_event_id(&parts.headers).map(|id| places(id, valid.len()).into_iter());
+    let mut cursors = Vec::with_capacity(valid.len());
+    for name in &valid {
+        let tail = shared.tail(name, &visitor)?;
+        let place = was_at.as_mut().map(|places| places.next().flatten());
+        cursors.push(Cursor::new(tail, place, shared.hub.reads(name), version));
+    }
+    let reader = Reader {
+        _counted: shared.hub.counts(|hub| &hub.sse),
+        cursors,
+        draining: shared.draining(),
+        is_many,
+        keep_alive: shared.config.keep_alive,
+        turn: 0,
+        visitor,
+    };
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        // nginx holds responses back unless told otherwise.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, reader.into_body()).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("last-event-id")?;
+    // One that is no text is none of ours: it is a place that cannot be found.
+    Some(id.to_str().unwrap_or("?")).filter(|id| !id.is_empty())
+}
+
+fn too_many() -> Response {
+    (StatusCode::FORBIDDEN, format!("{}\n", Denied::TooMany)).into_response()
+}
