@@ -7,6 +7,7 @@
 //! [architecture]: docs::architecture
 //! [defaults]: docs::defaults
 //! [guide-first-bot]: docs::guide::first_bot
+//! [guide-gateway]: https://docs.rs/wsmux/latest/wsmux/docs/guide/gateway/index.html
 //! [guide-metrics]: docs::guide::metrics
 //! [guide-order-books]: docs::guide::order_books
 //! [guide-replay]: https://docs.rs/wsmux/latest/wsmux/docs/guide/replay/index.html
@@ -52,6 +53,9 @@ pub mod docs {
         #[cfg(feature = "cache")]
         #[doc = include_str!("../docs/guide/requests.md")]
         pub mod requests {}
+        #[cfg(feature = "gateway")]
+        #[doc = include_str!("../docs/guide/gateway.md")]
+        pub mod gateway {}
         #[cfg(feature = "test-util")]
         #[doc = include_str!("../docs/guide/testing.md")]
         pub mod testing {}

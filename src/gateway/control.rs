@@ -24,6 +24,9 @@ pub(super) struct ClientId {
 /// In which form a client is sent what comes on its names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
+    /// What it has sent itself: for those who examine how frames are read and written.
+    #[cfg(feature = "test-util")]
+    Echo,
     /// JSON frames that bear the name.
     Words,
     /// The messages of its only name, byte for byte.

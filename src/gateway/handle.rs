@@ -60,6 +60,14 @@ impl Gateway {
             .with_state(Arc::clone(&self.0))
     }
 
+    /// A route `/echo`, which sends back what it is sent: for who examines how the gateway reads and
+    /// writes frames.
+    #[cfg(feature = "test-util")]
+    #[doc(hidden)]
+    pub fn echo_router(&self) -> Router {
+        Router::new().route("/echo", get(ws::echo)).with_state(Arc::clone(&self.0))
+    }
+
     /// A publisher of the application's own messages on `name`, which clients read as they do relayed
     /// names. Publishing is synchronous, never waits and never fails.
     ///

@@ -150,14 +150,20 @@ impl Reader {
                 Incoming::Pong => {}
                 Incoming::Text(text) => {
                     self.may_say()?;
-                    if self.form == Form::Words {
-                        self.hear(&text).await;
+                    match self.form {
+                        #[cfg(feature = "test-util")]
+                        Form::Echo => self.echo(frame::TEXT, text.as_bytes()).await,
+                        Form::Words => self.hear(&text).await,
+                        Form::Raw => {}
                     }
                 }
-                Incoming::Binary(_) => {
+                Incoming::Binary(bytes) => {
                     self.may_say()?;
-                    if self.form == Form::Words {
-                        self.not_understood().await;
+                    match self.form {
+                        #[cfg(feature = "test-util")]
+                        Form::Echo => self.echo(frame::BINARY, &bytes).await,
+                        Form::Words => self.not_understood().await,
+                        Form::Raw => drop(bytes),
                     }
                 }
             }
@@ -199,6 +205,11 @@ impl Reader {
                 self.ask(Ask::Unsubscribe(id, names.collect())).await;
             }
         }
+    }
+
+    #[cfg(feature = "test-util")]
+    async fn echo(&self, opcode: u8, payload: &[u8]) {
+        self.ask(Ask::Say(frame::frame(opcode, payload))).await;
     }
 
     async fn no_name(&self, id: &Id) {

@@ -23,7 +23,13 @@ const HANDOVER: Duration = Duration::from_secs(10);
 
 /// Many names, as JSON.
 pub(super) async fn words(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    open(shared, request, None).await.unwrap_or_else(|refused| refused)
+    open(shared, request, Form::Words, None).await.unwrap_or_else(|refused| refused)
+}
+
+/// What a client sends comes back.
+#[cfg(feature = "test-util")]
+pub(super) async fn echo(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    open(shared, request, Form::Echo, None).await.unwrap_or_else(|refused| refused)
 }
 
 /// One name, byte for byte.
@@ -33,7 +39,10 @@ pub(super) async fn raw(
     request: Request,
 ) -> Response {
     match StreamName::try_from(&*name) {
-        Ok(name) => open(shared, request, Some(name)).await.unwrap_or_else(|refused| refused),
+        Ok(name) => {
+            let opened = open(shared, request, Form::Raw, Some(name)).await;
+            opened.unwrap_or_else(|refused| refused)
+        }
         Err(_) => (StatusCode::NOT_FOUND, "no such name\n").into_response(),
     }
 }
@@ -43,6 +52,7 @@ pub(super) async fn raw(
 async fn open(
     shared: Arc<Shared>,
     request: Request,
+    form: Form,
     name: Option<StreamName>,
 ) -> Result<Response, Response> {
     let answer = upgrade::accept(request.method(), request.headers())?;
@@ -51,7 +61,7 @@ async fn open(
     let visitor = shared.admit(&parts, peer, name.as_slice()).await?;
     parts.extensions.remove::<ConnectInfo<SocketAddr>>();
     let upgraded = on(Request::from_parts(parts, body));
-    tokio::spawn(hand_over(shared, upgraded, visitor, name));
+    tokio::spawn(hand_over(shared, upgraded, visitor, form, name));
     Ok(answer)
 }
 
@@ -59,11 +69,11 @@ async fn hand_over(
     shared: Arc<Shared>,
     upgraded: OnUpgrade,
     visitor: Visitor,
+    form: Form,
     name: Option<StreamName>,
 ) {
     let Ok(Ok(upgraded)) = timeout(HANDOVER, upgraded).await else { return };
     let (input, output, early) = io::split(upgraded);
-    let form = if name.is_some() { Form::Raw } else { Form::Words };
     let arrival = Arrival {
         control: Arc::<Control>::default(),
         counted: shared.hub.counts(|hub| &hub.clients),

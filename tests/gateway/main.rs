@@ -3,6 +3,7 @@
 //!
 //! Time is real: everything waits for events, within [`soon`].
 
+mod autobahn;
 mod client;
 mod doors;
 mod http;

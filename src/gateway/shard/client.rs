@@ -105,7 +105,7 @@ impl Client {
     pub(super) fn enforce(&mut self, config: &GatewayConfig) -> Result<u64, Full> {
         let policy = match self.form {
             Form::Words => config.slow,
-            Form::Raw => SlowClient::Disconnect,
+            _ => SlowClient::Disconnect,
         };
         if self.is_closing { Ok(0) } else { self.queue.enforce(policy, config.queue_bytes) }
     }

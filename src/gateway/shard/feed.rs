@@ -117,7 +117,7 @@ impl Parcel<'_> {
         let at = match (form, self.content) {
             (Form::Raw, Content::Gap(_)) => return None,
             (Form::Raw, _) => 0,
-            (Form::Words, _) => 1,
+            _ => 1,
         };
         if self.chunks[at].is_none() {
             self.chunks[at] = Some(Arc::new(Chunk {
@@ -139,14 +139,14 @@ impl Parcel<'_> {
         };
         let beside = match form {
             Form::Raw => 10,
-            Form::Words => 24 + self.prefix.len(),
+            _ => 24 + self.prefix.len(),
         };
         let len = messages.iter().map(|message| message.len() + beside).sum();
         let mut out = BytesMut::with_capacity(len);
         for message in messages {
             match form {
                 Form::Raw => put_raw(&mut out, message),
-                Form::Words => words::put_data(&mut out, &self.prefix, message),
+                _ => words::put_data(&mut out, &self.prefix, message),
             }
         }
         out.freeze()

@@ -107,7 +107,7 @@ impl Shard {
             self.clients[client].names.retain(|(own, _)| *own != feed);
             match self.clients[client].form {
                 Form::Words => self.say(client, word.clone()),
-                Form::Raw => self.close(client, Some(1011), "ended"),
+                _ => self.close(client, Some(1011), "ended"),
             }
         }
         self.forget(feed);
