@@ -26,7 +26,7 @@ const ENGINE: &[&[&str]] = &[
     &["moment", "small", "sync"],
     &["request"],
     &["outgoing"],
-    &["dedicated", "events", "flight", "limiter", "neighbours", "penalty", "topic"],
+    &["bases", "dedicated", "events", "flight", "limiter", "neighbours", "penalty", "topic"],
     &["registry", "tokens", "tools"],
     &["core"],
     &["sweeper"],

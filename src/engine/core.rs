@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle as Runtime;
 use tokio::time::{self, Instant};
 
+use super::bases::Bases;
 use super::dedicated::Hold;
 use super::events::Log;
 use super::limiter::Limiter;
@@ -96,6 +97,7 @@ impl Core {
         let Parts { config, credentials, hold, limiter, metrics, protocol, runtime, .. } = parts;
         let Parts { seed, streams, transport, wall, .. } = parts;
         let tools = Tools {
+            bases: Bases::new(protocol.bases()),
             events: Arc::new(Log::new()),
             limiter,
             metrics: Arc::new(metrics),
@@ -239,6 +241,11 @@ impl Core {
 
     pub(super) fn opened(&self, id: ConnectionId, is_open: bool) {
         self.decide(|registry| registry.opened(id, is_open));
+    }
+
+    /// The socket of a connection leads to this base.
+    pub(super) fn leads_to(&self, id: ConnectionId, base: u16) {
+        self.decide(|registry| registry.leads_to(id, base));
     }
 
     /// Closes one topic, whose connection lives on.

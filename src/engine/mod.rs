@@ -4,6 +4,7 @@
 //! for how it stays open, [`topic`] for how a message reaches its readers, and [`core`] for what
 //! they share.
 
+mod bases;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod dedicated;

@@ -92,6 +92,8 @@ struct Entry {
 /// The registry's end of a connection.
 #[derive(Debug)]
 struct Handle {
+    /// Where its socket leads, or led last.
+    base: u16,
     capacity: usize,
     /// Names whose topic may have changed since the connection last asked; in order, so that a seed
     /// decides in which order they are joined.
@@ -422,6 +424,11 @@ impl Registry {
         }
     }
 
+    /// The socket of a connection leads to this base.
+    pub(crate) fn leads_to(&mut self, id: ConnectionId, base: u16) {
+        self.connections.get_mut(&id).into_iter().for_each(|handle| handle.base = base);
+    }
+
     /// A topic ended alone, and for good: its name has earned a wait.
     pub(crate) fn ended(&mut self, topic: &Arc<Topic>, reason: CloseReason, now: Instant) {
         self.refusals.strike(&topic.name, false, Duration::ZERO, now);
@@ -575,6 +582,7 @@ impl Registry {
     pub(crate) fn page(&self, key: usize, some: usize) -> (Vec<Listed>, Option<usize>) {
         let end = (key + some).min(self.topics.capacity());
         let listed = (key..end).filter_map(|key| self.topics.get(key)).map(|entry| Listed {
+            base: self.connections.get(&entry.connection).map_or(0, |handle| handle.base),
             connection: entry.connection,
             lane: self.connections.get(&entry.connection).map(|handle| handle.lane.clone()),
             leases: entry.leases as usize,
@@ -648,6 +656,7 @@ impl Registry {
         let lane = lane.clone();
         let signal = Arc::new(Signal::default());
         let handle = Handle {
+            base: 0,
             capacity: capacity.max(1),
             dirty: Few::None,
             has_slot: false,
@@ -816,6 +825,7 @@ fn carriers(entry: &Entry) -> impl Iterator<Item = ConnectionId> + use<> {
 /// One stream, as the registry knows it.
 #[derive(Debug)]
 pub(crate) struct Listed {
+    base: u16,
     connection: ConnectionId,
     lane: Option<Lane>,
     leases: usize,
@@ -838,6 +848,7 @@ impl Listed {
         let is_unattended = self.leases > 0 && self.readers == 0;
         StreamInfo {
             attempt: facts.attempt,
+            base: usize::from(self.base),
             bytes: facts.bytes,
             config: StreamConfig::clone(&self.topic.settings),
             connection: self.connection,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
+use super::bases::Bases;
 use super::events::Log;
 use super::limiter::Limiter;
 use crate::config::{Config, RetryPolicy};
@@ -16,6 +17,7 @@ use crate::protocol::Protocol;
 use crate::transport::DynTransport;
 
 pub(crate) struct Tools {
+    pub(crate) bases: Bases,
     pub(crate) config: Arc<Config>,
     pub(crate) events: Arc<Log<Event>>,
     pub(crate) limiter: Limiter,

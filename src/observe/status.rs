@@ -137,6 +137,9 @@ impl fmt::Display for ConnectionId {
 pub struct StreamInfo {
     /// Number of the dial under way, or of the one that opened the socket; 1 without failures.
     pub attempt: u32,
+    /// Which of its protocol's [bases](crate::protocol::Protocol::bases) the stream's socket leads to, or
+    /// led to last; 0 is the primary, and what there is before the first socket.
+    pub base: usize,
     /// Bytes of messages received since the stream was opened.
     pub bytes: u64,
     /// The settings that hold for the stream.

@@ -10,6 +10,7 @@
 mod binance;
 mod courtesy;
 mod direct;
+mod failover;
 mod failure;
 #[cfg(fuzzing)]
 mod fuzzing;
@@ -42,6 +43,7 @@ use crate::name::{InvalidName, StreamName};
 
 pub use binance::{BinanceApi, BinanceCombined};
 pub use direct::Direct;
+pub use failover::Failover;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
 pub(crate) use failure::{labels, printable, short};
 #[cfg(fuzzing)]
@@ -94,6 +96,12 @@ pub trait Protocol: Send + Sync + 'static {
         let _ = failure;
         None
     }
+
+    /// How many bases there are, of which [`Dial::base`] says one. Asked once. Default: 1. See
+    /// [`Failover`], which is what most want.
+    fn bases(&self) -> usize {
+        1
+    }
 }
 
 /// A group of names that may share sockets: equal lanes, same kind of socket.
@@ -126,6 +134,8 @@ pub struct Dial<'a> {
     /// Number of the attempt since the last stable connection, from 1. Handy to go round several
     /// hosts.
     pub attempt: u32,
+    /// Which of the protocol's [bases](Protocol::bases) is dialled; 0 is the first.
+    pub base: usize,
     /// The lane that the socket serves.
     pub lane: &'a Lane,
     /// The names wanted of it now.
@@ -141,7 +151,7 @@ impl<'a> Dial<'a> {
     /// The first attempt at `names` of `lane`: for tests of a protocol.
     #[must_use]
     pub fn first(lane: &'a Lane, names: &'a [StreamName]) -> Self {
-        Self { attempt: 1, lane, names, response: None, token: None }
+        Self { attempt: 1, base: 0, lane, names, response: None, token: None }
     }
 }
 

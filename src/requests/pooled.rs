@@ -116,6 +116,10 @@ impl<P: Protocol> Protocol for Pooled<P> {
     fn classify(&self, failure: &Failure<'_>) -> Option<Verdict> {
         self.protocol.classify(failure)
     }
+
+    fn bases(&self) -> usize {
+        self.protocol.bases()
+    }
 }
 
 impl<P: fmt::Debug> fmt::Debug for Pooled<P> {
@@ -268,6 +272,45 @@ mod tests {
 
     fn name(name: &str) -> StreamName {
         StreamName::try_from(name).unwrap()
+    }
+
+    /// The methods between `start` and the first brace that closes at the beginning of a line.
+    fn methods<'a>(source: &'a str, start: &str) -> Vec<&'a str> {
+        let rest = source.split_once(start).map_or("", |(_, rest)| rest);
+        let body = rest.split("\n}").next().unwrap_or_default();
+        let declared = body.lines().filter_map(|line| line.strip_prefix("    fn "));
+        declared.filter_map(|line| line.split(['(', '<']).next()).collect()
+    }
+
+    /// Methods of a trait that a wrapper leaves to their defaults.
+    fn passed_over<'a>(of: (&'a str, &str), wrapper: (&str, &str)) -> Vec<&'a str> {
+        let (all, forwarded) = (methods(of.0, of.1), methods(wrapper.0, wrapper.1));
+        all.into_iter().filter(|method| !forwarded.contains(method)).collect()
+    }
+
+    #[test]
+    fn every_method_is_forwarded_also_those_that_have_a_default() {
+        let protocol = (include_str!("../protocol/mod.rs"), "pub trait Protocol:");
+        let session = (include_str!("../protocol/session.rs"), "pub trait Session:");
+        let here = include_str!("pooled.rs");
+        let failover = include_str!("../protocol/failover.rs");
+        assert!(
+            methods(protocol.0, protocol.1).len() >= 6 && methods(session.0, session.1).len() >= 11
+        );
+        for wrapper in
+            [(here, " Protocol for Pooled<P> {"), (failover, " Protocol for Failover<P> {")]
+        {
+            assert_eq!(passed_over(protocol, wrapper), [""; 0], "{}", wrapper.1);
+        }
+        assert_eq!(passed_over(session, (here, "impl Session for InSlot {")), [""; 0]);
+        // One that is passed over is noticed.
+        let half =
+            "impl Session for Half {\n    fn join(&self);\n    fn leave(&self) {}\n}\n    fn tick(";
+        let left = passed_over(session, (half, "Session for Half {"));
+        let all = [
+            "open", "relays", "receive", "send", "request", "cancel", "deadline", "rotate", "tick",
+        ];
+        assert_eq!(left, all);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod compose;
 mod credentials;
 mod dedicated;
 mod ext;
+mod failover;
 mod failures;
 mod fallback;
 mod first_hour;

@@ -59,6 +59,10 @@ use trust::{Then, Trust};
 /// A connection over all its sockets.
 struct Connection {
     backoff: Backoff,
+    /// Which of the protocol's bases is dialled, or was last.
+    base: u16,
+    /// Whether a failure that is judged is its base's.
+    blames_base: bool,
     classifier: Classifier,
     context: Context,
     /// What the last failure asked the next dial to wait, whoever makes it.
@@ -192,6 +196,7 @@ impl Connection {
             // The permit is held until a pause of the host is known to whoever is next.
             Err(e) => {
                 let host = request.url().origin();
+                self.blames_base = true;
                 self.retry(e, Some(&host), "cannot connect to").map_continue(State::after)
             }
         }
@@ -200,7 +205,8 @@ impl Connection {
     /// What is dialled.
     fn request(&self, names: &[StreamName], attempt: u32) -> Result<Request, DialError> {
         let (lane, token) = (&self.context.link.lane, self.trust.token());
-        let dial = Dial { attempt, lane, names, response: None, token };
+        let base = usize::from(self.base);
+        let dial = Dial { attempt, base, lane, names, response: None, token };
         let request = self.context.tools.protocol.request(&dial)?;
         Ok(self.trust.authorize(request, &self.context.tools.config)?)
     }
@@ -213,6 +219,7 @@ impl Connection {
         let names = self.context.members.names();
         let dial = Dial {
             attempt,
+            base: usize::from(self.base),
             lane: &self.context.link.lane,
             names: &names,
             response: Some(&response),
@@ -233,6 +240,7 @@ impl Connection {
             self.present = Some(Neighbours::process_wide().enter(manager, request));
         }
         self.host = Some(request.url().origin().into());
+        self.tell_base();
         self.tell_open(true);
         self.announce(Status::Joining);
         let used = self.trust.in_use();
@@ -245,6 +253,7 @@ impl Connection {
         let was_stable = self.backoff.record_uptime(open.joined_for());
         if was_stable {
             self.classifier.forgive();
+            self.context.tools.bases.works(self.base);
         }
         self.trust.used(open.issued(), open.was_joined(), was_stable);
         self.tell_open(false);
@@ -257,6 +266,7 @@ impl Connection {
                 self.lost(error.reason(), uptime);
                 let closing = open.into_socket().filter(|_| close);
                 let host = self.host.clone();
+                self.blames_base = !was_stable;
                 match self.retry(error, host.as_deref(), "lost") {
                     Continue(delay) => Continue(State::pause(delay, closing)),
                     Break(reason) => {
@@ -363,19 +373,32 @@ impl Connection {
         let longest = self.backoff.max_delay();
         self.floor = Duration::ZERO;
         match self.classifier.judge(&failure, overruled, longest, (context.tools.wall)()) {
+            Judgement::Fatal if self.fails_over(Duration::ZERO) => Continue(Then::Later),
             Judgement::Fatal => Break(CloseReason::Fatal(Arc::clone(error))),
             Judgement::Unauthorized => match self.trust.refused() {
                 Some(then) => Continue(then),
                 None => Break(CloseReason::Unauthorized(Arc::clone(error))),
             },
             Judgement::Retry { floor, whole_host } => {
-                self.floor = floor;
                 if let (true, Some(host)) = (whole_host, host) {
                     self.context.tools.limiter.pause(host, floor);
                 }
+                // What the one server asks for does not keep the next one waiting.
+                self.floor = if self.fails_over(floor) { Duration::ZERO } else { floor };
                 Continue(Then::Later)
             }
         }
+    }
+
+    /// If the failure that is judged is its base's, that one is passed over from now on. Returns whether
+    /// another may be dialled in its place.
+    fn fails_over(&mut self, floor: Duration) -> bool {
+        let (bases, now) = (&self.context.tools.bases, Instant::now());
+        if !std::mem::take(&mut self.blames_base) {
+            return false;
+        }
+        bases.failed(self.base, floor, now);
+        bases.has_another(self.base, now)
     }
 
     fn announce_retry(&mut self, attempt: u32, delay: Duration, error: Arc<TransportError>) {
@@ -430,6 +453,14 @@ impl Connection {
     fn announce(&mut self, status: Status) {
         self.context.members.announce(&status);
         self.status = (!matches!(status, Status::Joining)).then(|| Box::new(status));
+    }
+
+    fn tell_base(&self) {
+        let bases = &self.context.tools.bases;
+        bases.opened(self.base);
+        if let Some(core) = self.context.core.upgrade().filter(|_| bases.are_several()) {
+            core.leads_to(self.context.link.id, self.base);
+        }
     }
 
     fn tell_open(&self, is_open: bool) {

@@ -61,6 +61,8 @@ impl Connection {
             present: None,
             status: Some(Box::new(Status::Connecting { attempt: 1 })),
             trust: Trust::new(core.tokens.clone()),
+            base: 0,
+            blames_base: false,
         }
     }
 }

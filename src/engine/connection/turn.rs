@@ -21,6 +21,8 @@ impl Connection {
     /// may have aged: then the request is made anew.
     pub(super) async fn turn(&mut self) -> ControlFlow<Step, (Request, Permit)> {
         let mut held: Option<Permit> = None;
+        self.base = self.context.tools.bases.choose(Instant::now());
+        self.blames_base = false;
         loop {
             if self.context.members.wanted(Instant::now()).is_empty() {
                 held.take().into_iter().for_each(Permit::withdraw); // It may take long.
@@ -50,7 +52,10 @@ impl Connection {
                 max,
                 self.context.tools.transport.is_network(),
             );
-            let permit = self.wait_for(&mut turn).await?;
+            let Some(permit) = self.wait_for(&mut turn).await? else {
+                self.base = self.context.tools.bases.choose(Instant::now());
+                continue;
+            };
             if asked.elapsed() < AGED {
                 return Continue((request, permit));
             }
@@ -88,8 +93,9 @@ impl Connection {
         }
     }
 
-    /// Waits for `turn`, and says so.
-    async fn wait_for(&mut self, turn: &mut Turn) -> ControlFlow<Step, Permit> {
+    /// Waits for `turn`, and says so. `None` once the base has failed that it is for, and another can be
+    /// dialled.
+    async fn wait_for(&mut self, turn: &mut Turn) -> ControlFlow<Step, Option<Permit>> {
         let mut is_waiting = false;
         loop {
             let next = tokio::select! {
@@ -102,11 +108,15 @@ impl Connection {
                     if is_waiting {
                         self.announce(Status::Connecting { attempt: self.backoff.attempt() });
                     }
-                    return Continue(permit);
+                    return Continue(Some(permit));
                 }
                 Err(Waiting { position, until }) => {
                     self.announce(Status::Waiting { position: Some(position), until });
                     is_waiting = true;
+                    let (bases, now) = (&self.context.tools.bases, Instant::now());
+                    if bases.is_passed_over(self.base, now) && bases.has_another(self.base, now) {
+                        return Continue(None);
+                    }
                 }
             }
         }

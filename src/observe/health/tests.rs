@@ -85,6 +85,7 @@ fn refused() -> Arc<TransportError> {
 fn info(name: &str, connection: u64) -> StreamInfo {
     StreamInfo {
         attempt: 1,
+        base: 0,
         bytes: 0,
         config: Config::default().stream(),
         connection: ConnectionId::nth(connection),
