@@ -192,7 +192,7 @@ async fn who_waits_for_its_turn_at_a_server_that_failed_goes_to_the_next() {
     let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from(400))]);
     let response = wsmux::protocol::Response::new(429, headers);
     first.refuse(wsmux::transport::TransportError::refused(response));
-    let mut hosts = vec![accepted(&mut server).await, accepted(&mut server).await];
+    let mut hosts = [accepted(&mut server).await, accepted(&mut server).await];
     hosts.sort_by(|a, b| a.1.cmp(&b.1));
     assert!(hosts.iter().all(|(_, host)| host == "london"), "not after 400 s");
     drop((streams, held));
