@@ -1,0 +1,245 @@
+//! Thousands of clients in one thread, which count what comes and look at its stamp.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, interval, timeout};
+
+use crate::Server;
+
+/// Length of a message: a trade of Binance's.
+const MESSAGE: usize = 174;
+const MARK: &[u8] = br#"{"t":""#;
+const STAMP: usize = 20;
+const LOW: Duration = Duration::from_secs(5);
+const SATURATED: Duration = Duration::from_secs(3);
+const BURST: u64 = 32;
+/// A second is that many of the ticks in which the kernel counts CPU time.
+const TICKS: f64 = 100.0;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Gateway,
+    Nats,
+    Node,
+}
+
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// Resident memory per client, beside the kernel's.
+    pub(crate) idle_kb: f64,
+    /// CPU time per delivery, in microseconds.
+    pub(crate) low_us: f64,
+    pub(crate) p99: Duration,
+    pub(crate) rate: f64,
+    pub(crate) saturated_us: f64,
+}
+
+impl Figures {
+    /// How long the writes of one round take, in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(crate) fn round(&self, clients: usize) -> f64 {
+        self.low_us * clients as f64 / 1e6
+    }
+}
+
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or_default()
+}
+
+/// A message with the time in it.
+pub(crate) fn payload() -> String {
+    format!(r#"{{"t":"{:020}","x":"{}"}}"#, now(), "x".repeat(MESSAGE - 35))
+}
+
+#[derive(Default)]
+struct Seen {
+    arrived: Notify,
+    count: Cell<u64>,
+    expected: Cell<u64>,
+    latencies: RefCell<Vec<u64>>,
+}
+
+pub(crate) struct Crowd {
+    clients: u64,
+    idle_kb: f64,
+    local: LocalSet,
+    /// For nats-server, which is published to.
+    publisher: Option<TcpStream>,
+    seen: Rc<Seen>,
+}
+
+impl Crowd {
+    pub(crate) async fn gather(count: usize, kind: Kind, server: &Server) -> Self {
+        let (local, seen) = (LocalSet::new(), Rc::<Seen>::default());
+        let before = resident_kb(server);
+        let mut sockets = Vec::with_capacity(count);
+        for _ in 0..count {
+            sockets.push(open(kind, server.1).await);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let idle_kb = (resident_kb(server) - before) / count as f64;
+        for socket in sockets {
+            local.spawn_local(read(socket, Rc::clone(&seen)));
+        }
+        let publisher = if kind == Kind::Nats {
+            let mut socket = TcpStream::connect("127.0.0.1:24222").await.unwrap();
+            socket.write_all(b"CONNECT {\"verbose\":false}\r\n").await.unwrap();
+            Some(socket)
+        } else {
+            None
+        };
+        Self { clients: count as u64, idle_kb, local, publisher, seen }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(crate) async fn measure(&mut self, server: &mut Server) -> Figures {
+        // What is made at first is not what is measured.
+        for _ in 0..3 {
+            self.publish_and_wait(server, 1).await;
+        }
+        self.seen.latencies.borrow_mut().clear();
+        let (cpu, begun, before) = (cpu(server), Instant::now(), self.seen.count.get());
+        let mut ticks = interval(Duration::from_millis(50));
+        while begun.elapsed() < LOW {
+            self.local.run_until(ticks.tick()).await;
+            self.publish_and_wait(server, 1).await;
+        }
+        let low = (self::cpu(server) - cpu) * 1e6 / (self.seen.count.get() - before) as f64;
+        let mut latencies = std::mem::take(&mut *self.seen.latencies.borrow_mut());
+        latencies.sort_unstable();
+        let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default();
+        let (cpu, begun, before) = (self::cpu(server), Instant::now(), self.seen.count.get());
+        while begun.elapsed() < SATURATED {
+            self.publish_and_wait(server, BURST).await;
+        }
+        let deliveries = (self.seen.count.get() - before) as f64;
+        Figures {
+            idle_kb: self.idle_kb,
+            low_us: low,
+            p99: Duration::from_nanos(p99),
+            rate: deliveries / begun.elapsed().as_secs_f64(),
+            saturated_us: (self::cpu(server) - cpu) * 1e6 / deliveries,
+        }
+    }
+
+    /// Publishes, and waits until all clients have all of it.
+    async fn publish_and_wait(&mut self, server: &mut Server, messages: u64) {
+        let seen = Rc::clone(&self.seen);
+        seen.expected.set(seen.count.get() + messages * self.clients);
+        match &mut self.publisher {
+            None => {
+                let input = server.0.stdin.as_mut().unwrap();
+                writeln!(input, "{messages}").unwrap();
+            }
+            Some(socket) => {
+                let mut text = String::new();
+                for _ in 0..messages {
+                    text += &format!("PUB feed {MESSAGE}\r\n{}\r\n", payload());
+                }
+                socket.write_all(text.as_bytes()).await.unwrap();
+            }
+        }
+        let all = async {
+            while seen.count.get() < seen.expected.get() {
+                seen.arrived.notified().await;
+            }
+        };
+        let all = timeout(Duration::from_secs(30), self.local.run_until(all)).await;
+        let (count, expected) = (self.seen.count.get(), self.seen.expected.get());
+        all.unwrap_or_else(|_| panic!("{count} of {expected} came"));
+    }
+}
+
+async fn open(kind: Kind, port: u16) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let path = if kind == Kind::Gateway { "/ws/feed" } else { "/" };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut end = [0; 4];
+    while end != *b"\r\n\r\n" {
+        end.rotate_left(1);
+        socket.read_exact(&mut end[3..]).await.unwrap();
+    }
+    if kind == Kind::Nats {
+        let words = b"CONNECT {\"verbose\":false}\r\nSUB feed 1\r\nPING\r\n";
+        let mut frame = vec![0x82, 0x80 | u8::try_from(words.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend_from_slice(words);
+        socket.write_all(&frame).await.unwrap();
+    }
+    socket
+}
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 << 10]);
+}
+
+async fn read(socket: TcpStream, seen: Rc<Seen>) {
+    // The beginning of a message whose rest has yet to come.
+    let mut kept = Vec::new();
+    while socket.readable().await.is_ok() {
+        let is_open = BUFFER.with_borrow_mut(|buffer| {
+            buffer[..kept.len()].copy_from_slice(&kept);
+            match socket.try_read(&mut buffer[kept.len()..]) {
+                Ok(0) => false,
+                Ok(read) => {
+                    let len = kept.len() + read;
+                    let used = count(&buffer[..len], &seen);
+                    kept.clear();
+                    kept.extend_from_slice(&buffer[used..len]);
+                    true
+                }
+                Err(e) => e.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        });
+        if !is_open {
+            return;
+        }
+        if seen.count.get() >= seen.expected.get() {
+            seen.arrived.notify_one();
+        }
+    }
+}
+
+/// Counts the messages in what came. Returns how much of it has been read.
+fn count(bytes: &[u8], seen: &Seen) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        let Some(mark) = rest.windows(MARK.len()).position(|window| window == MARK) else {
+            return at + rest.len().saturating_sub(MARK.len() - 1);
+        };
+        let Some(message) = rest.get(mark..mark + MESSAGE) else { return at + mark };
+        let stamp = std::str::from_utf8(&message[MARK.len()..MARK.len() + STAMP]).unwrap();
+        let sent: u64 = stamp.parse().unwrap();
+        seen.latencies.borrow_mut().push(now().saturating_sub(sent));
+        seen.count.set(seen.count.get() + 1);
+        at += mark + MESSAGE;
+    }
+}
+
+/// CPU time of the server so far, in seconds.
+fn cpu(server: &Server) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.0.id())).unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1;
+    let ticks = |at| fields.split_whitespace().nth(at).and_then(|field| field.parse::<f64>().ok());
+    (ticks(11).unwrap() + ticks(12).unwrap()) / TICKS
+}
+
+fn resident_kb(server: &Server) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
