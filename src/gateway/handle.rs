@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::control::Passage;
 use super::hub::HubStats;
 use super::own::Publisher;
+use super::pages;
 use super::shared::Shared;
 use super::sse;
 use super::ws;
@@ -52,6 +53,7 @@ impl Gateway {
     /// [doors](super::Doors) know who connects.
     pub fn router(&self) -> Router {
         Router::new()
+            .route("/client.js", get(pages::client))
             .route("/snapshot/{*name}", get(sse::snapshot))
             .route("/sse", get(sse::many))
             .route("/sse/{*name}", get(sse::one))
@@ -66,6 +68,15 @@ impl Gateway {
     #[doc(hidden)]
     pub fn echo_router(&self) -> Router {
         Router::new().route("/echo", get(ws::echo)).with_state(Arc::clone(&self.0))
+    }
+
+    /// The pages for people: `/` is a dashboard, `/try` shows the messages of a stream, and `/overview` has
+    /// the numbers for both, for whom the doors let in. To be merged with the [router](Self::router), or to
+    /// be served elsewhere.
+    ///
+    /// What happens to connections is written down from this call on, in a runtime.
+    pub fn pages(&self) -> Router {
+        pages::router(&self.0)
     }
 
     /// A publisher of the application's own messages on `name`, which clients read as they do relayed

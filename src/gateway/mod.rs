@@ -40,6 +40,7 @@ mod hub;
 mod io;
 mod news;
 mod own;
+mod pages;
 mod queue;
 mod reader;
 mod shard;
