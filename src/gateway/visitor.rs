@@ -21,7 +21,9 @@ struct Inner {
     expires_at: Mutex<Option<Instant>>,
     /// Given back on drop.
     _places: Box<dyn Any + Send + Sync>,
-    standing: Box<dyn Standing>,
+    standing: Arc<dyn Standing>,
+    /// The same, as what it is.
+    standing_as: Arc<dyn Any + Send + Sync>,
     user: Arc<str>,
 }
 
@@ -122,10 +124,12 @@ impl Visitor {
         standing: impl Standing,
         places: impl Send + Sync + 'static,
     ) -> Self {
+        let standing = Arc::new(standing);
         Self(Arc::new(Inner {
             expires_at: Mutex::new(None),
             _places: Box::new(places),
-            standing: Box::new(standing),
+            standing: Arc::clone(&standing) as Arc<dyn Standing>,
+            standing_as: standing,
             user: user.into(),
         }))
     }
@@ -140,6 +144,12 @@ impl Visitor {
     #[must_use]
     pub fn standing(&self) -> &dyn Standing {
         &*self.0.standing
+    }
+
+    /// What it may do, as the doors know it that have let it in; `None` where others have.
+    #[must_use]
+    pub fn standing_as<S: Standing>(&self) -> Option<&S> {
+        self.0.standing_as.downcast_ref()
     }
 
     /// When it is closed with 4401, unless it is [renewed](Self::renew) before; `None` is never.
@@ -191,6 +201,15 @@ mod tests {
         assert_eq!(Arc::strong_count(&places), 2);
         drop(clone);
         assert_eq!(Arc::strong_count(&places), 1);
+    }
+
+    #[test]
+    fn the_doors_find_their_own_standing_again() {
+        struct Own(u8);
+        impl Standing for Own {}
+        let visitor = Visitor::new("ann", Own(7));
+        assert_eq!(visitor.standing_as::<Own>().map(|own| own.0), Some(7));
+        assert!(visitor.standing_as::<()>().is_none());
     }
 
     #[tokio::test(start_paused = true)]
