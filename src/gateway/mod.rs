@@ -27,18 +27,23 @@
 //! - Whatever a [`Visitor`] holds is given back when the last of it is dropped, however that comes.
 //! - It uses nothing of this crate that a user could not.
 
+pub mod auth;
 mod builder;
 mod config;
 mod control;
 mod delayed;
 mod doors;
+mod entrance;
 mod event;
 mod feed;
 mod frame;
 mod handle;
 mod hub;
 mod io;
+pub mod limits;
+pub mod listen;
 mod news;
+mod ops;
 mod own;
 mod pages;
 mod queue;
@@ -47,6 +52,7 @@ mod shard;
 mod shared;
 mod sse;
 mod tail;
+pub mod tiers;
 mod upgrade;
 mod visitor;
 mod words;
@@ -55,7 +61,9 @@ mod ws;
 pub use builder::GatewayBuilder;
 pub use config::{GatewayConfig, SlowClient};
 pub use doors::{Doors, Open};
+pub use entrance::{Entrance, EntranceBuilder};
 pub use handle::Gateway;
 pub use hub::{HubStats, NameStats};
+pub use ops::Ops;
 pub use own::Publisher;
 pub use visitor::{Denied, Standing, Visitor};

@@ -15,5 +15,5 @@ mod tier;
 pub(super) use self::board::Member;
 pub use self::board::{Tiers, TiersBuilder};
 pub use self::pattern::Pattern;
-pub use self::source::{MemoryTiers, TierError, TierSource};
+pub use self::source::{MemoryTiers, TierError, TierSource, TiersByUser};
 pub use self::tier::Tier;

@@ -7,6 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 
+/// Users, each with the name of its tier.
+pub type TiersByUser = HashMap<Arc<str>, Arc<str>>;
+
 /// Tells which users are of which tier.
 pub trait TierSource: Send + Sync + 'static {
     /// The tiers of some users, by their names, as far as they are known. At most
@@ -21,7 +24,7 @@ pub trait TierSource: Send + Sync + 'static {
     fn look_up<'a>(
         &'a self,
         users: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Result<HashMap<Arc<str>, Arc<str>>, TierError>>;
+    ) -> BoxFuture<'a, Result<TiersByUser, TierError>>;
 }
 
 /// Why a source cannot tell now.
@@ -56,7 +59,7 @@ impl Error for TierError {
 /// tiers.set("bob", "free");
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct MemoryTiers(Arc<RwLock<HashMap<Arc<str>, Arc<str>>>>);
+pub struct MemoryTiers(Arc<RwLock<TiersByUser>>);
 
 impl MemoryTiers {
     /// Users, each with its tier.
@@ -88,7 +91,7 @@ impl TierSource for MemoryTiers {
     fn look_up<'a>(
         &'a self,
         users: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Result<HashMap<Arc<str>, Arc<str>>, TierError>> {
+    ) -> BoxFuture<'a, Result<TiersByUser, TierError>> {
         Box::pin(async move {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             let found = users.iter().filter_map(|user| known.get_key_value(user));

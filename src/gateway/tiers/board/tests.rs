@@ -3,7 +3,7 @@ use tokio::sync::Semaphore;
 use tokio::time::advance;
 
 use super::*;
-use crate::gateway::tiers::{MemoryTiers, TierError};
+use crate::gateway::tiers::{MemoryTiers, TierError, TiersByUser};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -20,7 +20,7 @@ impl TierSource for Source {
     fn look_up<'a>(
         &'a self,
         users: &'a [Arc<str>],
-    ) -> BoxFuture<'a, Result<HashMap<Arc<str>, Arc<str>>, TierError>> {
+    ) -> BoxFuture<'a, Result<TiersByUser, TierError>> {
         Box::pin(async move {
             lock(&self.asked).push(users.len());
             if let Some(gate) = &self.gate {

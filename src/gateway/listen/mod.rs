@@ -1,0 +1,157 @@
+//! Serving HTTP to the world.
+//!
+//! `axum::serve` has no deadline for headers, no limit of connections, and spins where the process is
+//! out of descriptors. So this is hyper's HTTP/1 connection with what a socket that anybody may open has
+//! to have:
+//!
+//! | what | default | or else |
+//! |---|---|---|
+//! | headers come within [`header_timeout`](field@ListenConfig::header_timeout) | 10 s | the connection ends |
+//! | that many connections at once, [`connections`](field@ListenConfig::connections) | 10,000 | they wait in the backlog |
+//! | `accept` that fails pauses, [`accept_pause`](field@ListenConfig::accept_pause) | 100 ms | |
+//! | a dead peer is found, [`user_timeout`](field@ListenConfig::user_timeout) | 30 s | the kernel ends the connection |
+//! | all ends within [`drain_timeout`](field@ListenConfig::drain_timeout) | 10 s | what is left is aborted |
+//!
+//! A connection that is upgraded has left: it goes on in a task of who has upgraded it, and is counted
+//! by the gateway's [`Entrance`](super::Entrance).
+
+mod config;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+pub use self::config::ListenConfig;
+
+/// Serves `router` to whoever connects, until `stop` is done: then it accepts nobody any more, lets
+/// requests that are under way come to their end, and returns when all have, or
+/// [`drain_timeout`](field@ListenConfig::drain_timeout) is over.
+///
+/// The address of the other end is in the extensions of each request as
+/// [`ConnectInfo<SocketAddr>`](ConnectInfo), where the gateway's doors look for it. WebSocket clients are
+/// not closed by this: see `Gateway::drain`.
+///
+/// Cancel safe: when the future is dropped, all connections are that were not upgraded.
+pub async fn listen(
+    listener: TcpListener,
+    router: Router,
+    config: ListenConfig,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
+    let (stopping, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &places, &config) => accepted,
+            // What has ended is forgotten.
+            Some(_) = connections.join_next() => continue,
+        };
+        let (socket, peer, place) = accepted;
+        socket::prepare(&socket, &config);
+        let serving = serve(socket, peer, router.clone(), config.clone(), stopped.clone());
+        connections.spawn(async move {
+            serving.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let _ = stopping.send(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    // What is left then is aborted as the set is dropped.
+    let _ = timeout(config.drain_timeout, all).await;
+}
+
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+/// The next connection, once there is a place for it. Cancel safe.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    config: &ListenConfig,
+) -> Accepted {
+    // It is never closed; if it were, nobody would be let in.
+    let Ok(place) = Arc::clone(places).acquire_owned().await else {
+        return pending().await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => return (socket, peer, place),
+            Err(e) if is_of_one_connection(&e) => {}
+            Err(e) => {
+                // Out of descriptors or of memory: the backlog waits, and nothing spins.
+                tracing::warn!(error = &e as &dyn std::error::Error, "cannot accept connections");
+                sleep(config.accept_pause).await;
+            }
+        }
+    }
+}
+
+/// Whether only this connection failed, before it was accepted (accept(2): errors to be treated as
+/// `EAGAIN`).
+fn is_of_one_connection(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    config: ListenConfig,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(64)
+        .max_buf_size(config.header_bytes.max(8 << 10))
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let stopping = async {
+        // A sender that has gone has stopped, too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        // Anybody can have this happen.
+        tracing::debug!(error = &e as &dyn std::error::Error, "a connection ended");
+    }
+}
