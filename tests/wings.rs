@@ -5,6 +5,8 @@
 //! exports of each.
 
 mod config {
+    #[cfg(feature = "gateway")]
+    pub(crate) use wsmux::Secret;
     pub(crate) use wsmux::{Config, ConfigError, Heartbeat, RetryPolicy};
 }
 mod error {
@@ -23,6 +25,8 @@ mod name {
 }
 mod observe {
     pub(crate) use wsmux::Status;
+    #[cfg(feature = "gateway")]
+    pub(crate) use wsmux::{HealthStatus, StreamInfo};
 }
 mod protocol {
     pub(crate) use wsmux::protocol::*;
@@ -31,6 +35,11 @@ mod stream {
     pub(crate) use wsmux::Lease;
     #[cfg(feature = "gateway")]
     pub(crate) use wsmux::Subscription;
+}
+
+#[cfg(feature = "gateway")]
+mod test_util {
+    pub(crate) use wsmux::test_util::memory;
 }
 
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]

@@ -2,11 +2,13 @@
 //!
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
+mod behind;
 mod doctor;
 mod ends;
 mod proxy;
 mod recording;
 mod secrets;
+mod serve;
 mod tail;
 
 use std::future::Future;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,16 @@ Examples:
   As a check of a monitor:
     wsmux doctor --json --timeout 3s --listen 5s wss://host/ws ticks";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  Something to look at, without a network:
+    wsmux serve --demo
+  One venue for everybody on this machine, and what operators see:
+    wsmux serve --anonymous --upstream wss://stream.binance.com:9443/ws \\
+        --admin 127.0.0.1:9090
+  For the world, behind a proxy; who may come in is in the file:
+    wsmux serve --config /etc/wsmux/serve.toml --state /var/lib/wsmux/state.json";
+
 /// Shared WebSocket streams by name, from a shell.
 #[derive(Debug, Parser)]
 #[command(
@@ -115,6 +126,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Find out why a stream does not come, or comes badly.
     Doctor(Doctor),
+    /// Serve streams to browsers and other languages.
+    Serve(Serve),
 }
 
 /// Where to and how.
@@ -285,6 +298,65 @@ pub(crate) struct Doctor {
     pub(crate) listen: Duration,
 }
 
+/// Serve streams to browsers and other languages.
+///
+/// One upstream socket per name, and any number of clients: WebSocket (`/ws`, `/ws/NAME`), events
+/// (`/sse/NAME`), and the latest message (`/snapshot/NAME`). SIGTERM closes clients one after the other
+/// and ends with 0; SIGHUP reads the configuration again.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{SERVE_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Serve {
+    /// The base of the streams: the name becomes the next segment of its path, or takes the place
+    /// of `{name}`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+
+    /// How the upstream speaks.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) protocol: Option<Speaks>,
+
+    /// Read the rest from this file (TOML). What stands here goes before.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Serve clients here; 127.0.0.1:8080 by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Serve operators here; nowhere by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Let in whoever comes.
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+
+    /// Keep the names that are read in this file, and open them again after a restart.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Serve an exchange that makes no money and needs no network, to whoever comes.
+    #[arg(long, conflicts_with_all = ["upstream", "protocol"])]
+    pub(crate) demo: bool,
+}
+
+/// How an upstream speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Speaks {
+    /// Binance's combined streams.
+    Binance,
+    /// Deribit's JSON-RPC.
+    Deribit,
+    /// A socket for each name.
+    Direct,
+    /// Subscriptions of an Ethereum node.
+    JsonRpc,
+    /// OKX's public channels.
+    Okx,
+    /// Phoenix's channels.
+    Phoenix,
+}
+
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
     /// Time, name and payload on one line.
@@ -374,7 +446,7 @@ mod tests {
 
     #[test]
     fn help_tells_the_exit_codes_and_gives_examples() {
-        for command in ["tail", "record", "replay", "doctor"] {
+        for command in ["tail", "record", "replay", "doctor", "serve"] {
             let help = parsed(&[command, "--help"]).unwrap_err().render().to_string();
             assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
             let short = parsed(&[command, "-h"]).unwrap_err().render().to_string();

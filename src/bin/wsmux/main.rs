@@ -16,6 +16,7 @@ mod logs;
 mod progress;
 mod record;
 mod replay;
+mod serve;
 mod signals;
 mod tail;
 mod values;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             Command::Record(record) => record::run(record).await,
             Command::Replay(replay) => replay::run(replay).await,
             Command::Doctor(doctor) => doctor::run(doctor).await,
+            Command::Serve(serve) => serve::run(serve).await,
         }
     });
     // Whatever still runs must not hold up the end.

@@ -25,10 +25,9 @@ mod ticket;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::Response;
 use futures::future::BoxFuture;
 use http::header::UPGRADE;
@@ -67,7 +66,7 @@ struct Inner {
     by_user: Places<Arc<str>>,
     everybody: Places<()>,
     refused: Refused,
-    settings: EntranceBuilder,
+    settings: RwLock<Arc<EntranceBuilder>>,
 }
 
 /// Builds an [`Entrance`]; made by [`Entrance::builder`].
@@ -104,12 +103,6 @@ impl Entrance {
         }
     }
 
-    /// `POST /ticket`: exchanges what is shown in `Authorization: Bearer` for a ticket, as
-    /// `{"ticket":"…","expires_in":30}`; for pages of the [origins](EntranceBuilder::origins).
-    pub fn router(&self) -> Router {
-        ticket::router(self)
-    }
-
     /// How many connections are in, or are coming in.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -124,12 +117,23 @@ impl Entrance {
 
     /// The tiers of those who are in.
     #[must_use]
-    pub fn tiers(&self) -> &Tiers {
-        &self.0.settings.tiers
+    pub fn tiers(&self) -> Tiers {
+        self.settings().tiers.clone()
+    }
+
+    /// Sets everything anew, for all clones. Who is in stays in, and counts. Tickets that are out are
+    /// lost. Who is in is of its old tier for as long as the [tiers](EntranceBuilder::tiers) are others:
+    /// give it the same, and [replace](Tiers::replace) what they are.
+    pub fn replace(&self, settings: EntranceBuilder) {
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<EntranceBuilder> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn let_in(&self, parts: &Parts, peer: Option<SocketAddr>) -> Result<Visitor, Refusal> {
-        let settings = &self.0.settings;
+        let settings = self.settings();
         let everybody = self.0.everybody.take(&(), settings.connections).ok_or(Refusal::Full)?;
         if !settings.descriptors.take() {
             return Err(Refusal::Full);
@@ -163,7 +167,7 @@ impl Entrance {
 
     /// Gives somebody a seat who is known, and a place among the user's connections.
     async fn seat(&self, seat: &Seat, identity: &Identity) -> Result<(), Denied> {
-        let member = self.0.settings.tiers.member(identity).await;
+        let member = self.settings().tiers.member(identity).await;
         let most = member.tier().connections;
         let place: Option<Place<_>> = self.0.by_user.take(&identity.user, most);
         seat.sit(member, Some(place.ok_or(Denied::TooMany)?));
@@ -172,12 +176,12 @@ impl Entrance {
 
     async fn shown(&self, visitor: &Visitor, proof: &str) -> Result<(), Denied> {
         let seat = visitor.standing_as::<Seat>().ok_or(Denied::Proof)?;
-        let identity = self.0.settings.auth.in_band(proof).map_err(|_| Denied::Proof)?;
+        let identity = self.settings().auth.in_band(proof).map_err(|_| Denied::Proof)?;
         match seat.user() {
             None => self.seat(seat, &identity).await?,
             Some(user) if *user == identity.user => {
                 // The tier that the proof names, if that is where tiers come from.
-                self.0.settings.tiers.member(&identity).await;
+                self.settings().tiers.member(&identity).await;
             }
             Some(_) => return Err(Denied::Proof),
         }
@@ -200,7 +204,7 @@ impl Doors for Entrance {
             let visitor = self.let_in(parts, peer).await;
             visitor.map_err(|refusal| {
                 self.0.refused.count(refusal);
-                refusal.answer(self.0.settings.retry_after)
+                refusal.answer(self.settings().retry_after)
             })
         })
     }
@@ -291,14 +295,14 @@ impl EntranceBuilder {
             by_user: Places::default(),
             everybody: Places::default(),
             refused: Refused::default(),
-            settings: self,
+            settings: RwLock::new(Arc::new(self)),
         }))
     }
 }
 
 impl fmt::Debug for Entrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entrance").field("settings", &self.0.settings).finish_non_exhaustive()
+        f.debug_struct("Entrance").field("settings", &self.settings()).finish_non_exhaustive()
     }
 }
 

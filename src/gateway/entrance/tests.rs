@@ -314,3 +314,22 @@ async fn nothing_that_was_shown_is_in_a_refusal_or_a_print() {
     let text = format!("{code} {entrance:?} {visitor:?}");
     assert!(!text.contains("canary") && !text.contains("the-key"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_anew_holds_for_all_clones_and_who_is_in_counts_on() {
+    let entrance = builder().per_address(2).build();
+    let clone = entrance.clone();
+    let ann = request(Some(ANN), &[]);
+    let held = come(&clone, &ann).await.unwrap();
+    let mut keys = ApiKeys::new();
+    keys.add("eve", "the-key-of-eve-0123456789").unwrap();
+    let again = Entrance::builder().auth(Auth::new().api_keys(keys)).per_address(1);
+    entrance.replace(again.tiers(entrance.tiers()));
+    assert_eq!(clone.connections(), 1);
+    let eve = request(Some("the-key-of-eve-0123456789"), &[]);
+    assert_eq!(refused(&clone, &eve).await.2, "too_many_of_address");
+    assert_eq!(clone.renew(&held, ANN).await, Err(Denied::Proof), "the key was taken away");
+    drop(held);
+    assert!(come(&clone, &eve).await.is_ok());
+    assert_eq!(refused(&clone, &ann).await.0, 401);
+}

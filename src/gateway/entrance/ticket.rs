@@ -22,20 +22,24 @@ use super::Entrance;
 use super::refusal::Refusal;
 use crate::gateway::auth::AuthError;
 
-pub(super) fn router(entrance: &Entrance) -> Router {
-    Router::new().route("/ticket", post(issue).options(preflight)).with_state(entrance.clone())
+impl Entrance {
+    /// `POST /ticket`: exchanges what is shown in `Authorization: Bearer` for a ticket, as
+    /// `{"ticket":"…","expires_in":30}`; for pages of the [origins](super::EntranceBuilder::origins).
+    pub fn router(&self) -> Router {
+        Router::new().route("/ticket", post(issue).options(preflight)).with_state(self.clone())
+    }
 }
 
 async fn issue(State(entrance): State<Entrance>, parts: Parts) -> Response {
     let headers = cors(&entrance, &parts);
     match ticket(&entrance, &parts) {
         Ok(ticket) => (headers, ticket).into_response(),
-        Err(refusal) => (headers, refusal.answer(entrance.0.settings.retry_after)).into_response(),
+        Err(refusal) => (headers, refusal.answer(entrance.settings().retry_after)).into_response(),
     }
 }
 
 fn ticket(entrance: &Entrance, parts: &Parts) -> Result<Json<serde_json::Value>, Refusal> {
-    let settings = &entrance.0.settings;
+    let settings = entrance.settings();
     if !settings.origins.admit(parts) {
         return Err(Refusal::Origin);
     }
@@ -67,7 +71,7 @@ fn cors(entrance: &Entrance, parts: &Parts) -> HeaderMap {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) =
-        parts.headers.get(ORIGIN).filter(|_| entrance.0.settings.origins.admit(parts))
+        parts.headers.get(ORIGIN).filter(|_| entrance.settings().origins.admit(parts))
     {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }

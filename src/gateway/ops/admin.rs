@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::{Ops, hash};
+use super::handle::{Ops, hash};
 
 /// Lets through who shows the token. Without one, whoever only looks.
 pub(super) async fn guard(State(ops): State<Ops>, request: Request, next: Next) -> Response {

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::json;
 
-use super::Ops;
+use super::handle::Ops;
 use crate::observe::HealthStatus;
 
 /// It answers, so it lives.

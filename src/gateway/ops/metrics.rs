@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::formatting::{
     write_help_line, write_metric_line, write_type_line,
 };
 
-use super::Ops;
+use super::handle::Ops;
 
 /// Prometheus, exposition formats, text format 0.0.4.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

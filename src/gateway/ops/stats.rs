@@ -10,7 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Ops, metrics};
+use super::handle::{Ops, Sample};
+use super::metrics;
 use crate::gateway::hub::HubStats;
 
 /// How many of each list are shown.
@@ -18,14 +19,6 @@ const SHOWN: usize = 100;
 
 /// Rates are over at least this.
 const LEAST: Duration = Duration::from_secs(1);
-
-/// What had been counted at some time.
-#[derive(Clone, Copy)]
-pub(super) struct Sample {
-    at: Instant,
-    delivered: u64,
-    rate: Option<f64>,
-}
 
 #[derive(Serialize)]
 struct Stats {

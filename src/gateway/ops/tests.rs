@@ -8,8 +8,12 @@ use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
+use axum::Router;
+
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, RetryPolicy};
+use crate::gateway::entrance::Entrance;
+use crate::gateway::handle::Gateway;
 use crate::manager::WsManager;
 use crate::protocol::Direct;
 use crate::test_util::memory;
@@ -20,6 +24,7 @@ fn ops() -> (Ops, memory::MemoryServer) {
     let (transport, server) = memory::pair();
     let direct = Direct::new("ws://upstream.example/secret-path").unwrap();
     let config = Config::default().linger(std::time::Duration::from_secs(60));
+    let config = config.retry(RetryPolicy::forever());
     let manager = WsManager::builder(direct).config(config).transport(transport).build().unwrap();
     let entrance = Entrance::builder().build();
     (Ops::new(Gateway::new(manager)).entrance(entrance).token(TOKEN), server)
@@ -66,8 +71,8 @@ async fn health_tells_strangers_the_status_and_operators_the_findings() {
     assert_eq!(status(ops.public(), "HEAD", "/health", None).await, 200);
 
     drop(server);
-    let _reader = ops.gateway.manager().subscribe::<crate::Text>("a-name").unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let _reader = ops.gateway.manager().subscribe::<crate::message::Text>("a-name").unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(100)).await;
     let failing = ask(ops.public(), "GET", "/health", None).await;
     assert_eq!(failing.status(), 503);
     assert_eq!(body(failing).await, r#"{"status":"fail"}"#);
@@ -107,7 +112,7 @@ async fn what_operators_may_wants_the_token() {
 #[tokio::test(start_paused = true)]
 async fn operators_sweep_and_reconnect() {
     let (ops, mut server) = ops();
-    let mut reader = ops.gateway.manager().subscribe::<crate::Text>("a/b").unwrap();
+    let mut reader = ops.gateway.manager().subscribe::<crate::message::Text>("a/b").unwrap();
     let peer = server.accept().await;
     reader.ready().await.unwrap();
     assert_eq!(status(ops.admin(), "POST", "/admin/reconnect/a%2Fb", Some(TOKEN)).await, 202);

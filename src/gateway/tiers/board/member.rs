@@ -6,13 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::time::Instant;
 
-use super::{Board, lock};
 use crate::gateway::tiers::tier::Tier;
+
+/// Whom the last connection of a user is told to.
+pub(super) trait Leaving: Send + Sync {
+    /// A user has no connection any more, unless another has come.
+    fn left(&self, user: &str);
+}
 
 /// A user, as all of its connections see it.
 pub(in crate::gateway) struct Member {
     asked_for: AtomicBool,
-    board: Weak<Board>,
+    board: Option<Weak<dyn Leaving>>,
     /// When it was known last of which tier it is.
     known_at: Mutex<Option<Instant>>,
     tier: RwLock<Arc<Tier>>,
@@ -21,7 +26,7 @@ pub(in crate::gateway) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(user: Arc<str>, tier: Arc<Tier>, board: Weak<Board>) -> Self {
+    pub(super) fn new(user: Arc<str>, tier: Arc<Tier>, board: Option<Weak<dyn Leaving>>) -> Self {
         Self {
             asked_for: AtomicBool::new(false),
             board,
@@ -55,12 +60,12 @@ impl Member {
     }
 
     pub(super) fn known_at(&self) -> Option<Instant> {
-        *lock(&self.known_at)
+        *self.known_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is of this tier, as was known at `at`.
     pub(super) fn set(&self, tier: &Arc<Tier>, at: Instant) {
-        *lock(&self.known_at) = Some(at);
+        *self.known_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
         self.be(tier);
     }
 
@@ -77,7 +82,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(board) = self.board.upgrade() {
+        if let Some(board) = self.board.as_ref().and_then(Weak::upgrade) {
             board.left(&self.user);
         }
     }

@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -28,6 +28,7 @@ use super::source::TierSource;
 use super::tier::Tier;
 use crate::gateway::auth::Identity;
 
+use self::member::Leaving;
 pub(in crate::gateway) use self::member::Member;
 
 /// The tiers there are, and who of those who are connected is of which. Cloning is cheap: all clones
@@ -39,15 +40,36 @@ pub struct Tiers(Arc<Board>);
 #[must_use]
 pub struct TiersBuilder {
     batch: usize,
-    lowest: Arc<Tier>,
-    others: HashMap<Arc<str>, Arc<Tier>>,
+    defined: Defined,
     source: Option<Box<dyn TierSource>>,
     stale_for: Duration,
     timeout: Duration,
     ttl: Duration,
 }
 
+/// The tiers there are.
+#[derive(Debug)]
+struct Defined {
+    lowest: Arc<Tier>,
+    others: HashMap<Arc<str>, Arc<Tier>>,
+}
+
+impl Defined {
+    fn new(lowest: Tier, others: impl IntoIterator<Item = Tier>) -> Self {
+        let others = others.into_iter().map(|tier| (Arc::clone(&tier.name), Arc::new(tier)));
+        Self { lowest: Arc::new(lowest), others: others.collect() }
+    }
+
+    /// The tier of that name; the lowest where there is none.
+    fn named(&self, name: &str) -> Arc<Tier> {
+        Arc::clone(self.others.get(name).unwrap_or(&self.lowest))
+    }
+}
+
 struct Board {
+    /// Whoever is not known: one, as nothing is kept of each.
+    anonymous: Arc<Member>,
+    defined: RwLock<Defined>,
     failures: AtomicU64,
     look_ups: AtomicU64,
     members: Mutex<HashMap<Arc<str>, Weak<Member>>>,
@@ -74,12 +96,22 @@ impl Tiers {
     pub fn builder(lowest: Tier) -> TiersBuilder {
         TiersBuilder {
             batch: 500,
-            lowest: Arc::new(lowest),
-            others: HashMap::new(),
+            defined: Defined::new(lowest, []),
             source: None,
             stale_for: Duration::from_secs(3600),
             timeout: Duration::from_secs(5),
             ttl: Duration::from_secs(60),
+        }
+    }
+
+    /// Sets which tiers there are from now on. Users who are connected are of the new tier of the same
+    /// name at once, and of the lowest where there is none any more.
+    pub fn replace(&self, lowest: Tier, others: impl IntoIterator<Item = Tier>) {
+        let defined = Defined::new(lowest, others);
+        *self.0.defined.write().unwrap_or_else(PoisonError::into_inner) = defined;
+        self.0.anonymous.be(&self.0.lowest());
+        for member in self.0.members() {
+            member.be(&self.0.named(&member.tier().name));
         }
     }
 
@@ -105,10 +137,9 @@ impl Tiers {
         users
     }
 
-    /// A member that nobody knows, of the lowest tier. It is not on the board: there may be any number.
+    /// The member that whoever is not known is, of the lowest tier.
     pub(in crate::gateway) fn anonymous(&self) -> Arc<Member> {
-        let lowest = Arc::clone(&self.0.settings.lowest);
-        Arc::new(Member::new("anonymous".into(), lowest, Weak::new()))
+        Arc::clone(&self.0.anonymous)
     }
 
     /// The user as a member, looked up if it was not there.
@@ -121,7 +152,7 @@ impl Tiers {
             self.0.looked_up(&member).await;
         } else if let Some(tier) = &identity.tier {
             // The newest proof holds: it is what its issuer says now.
-            member.set(self.0.settings.named(tier), Instant::now());
+            member.set(&self.0.named(tier), Instant::now());
         }
         member
     }
@@ -130,7 +161,7 @@ impl Tiers {
 impl TiersBuilder {
     /// Adds a tier above the lowest.
     pub fn tier(mut self, tier: Tier) -> Self {
-        self.others.insert(Arc::clone(&tier.name), Arc::new(tier));
+        self.defined.others.insert(Arc::clone(&tier.name), Arc::new(tier));
         self
     }
 
@@ -169,8 +200,13 @@ impl TiersBuilder {
 
     /// Builds them. Asks nobody yet.
     #[must_use]
-    pub fn build(self) -> Tiers {
+    pub fn build(mut self) -> Tiers {
+        let nothing = Defined { lowest: Arc::clone(&self.defined.lowest), others: HashMap::new() };
+        let defined = std::mem::replace(&mut self.defined, nothing);
+        let lowest = Arc::clone(&defined.lowest);
         Tiers(Arc::new(Board {
+            anonymous: Arc::new(Member::new("anonymous".into(), lowest, None)),
+            defined: RwLock::new(defined),
             failures: AtomicU64::new(0),
             look_ups: AtomicU64::new(0),
             members: Mutex::default(),
@@ -180,38 +216,46 @@ impl TiersBuilder {
             waiting: Mutex::default(),
         }))
     }
-
-    /// The tier of that name; the lowest where there is none.
-    fn named(&self, name: &str) -> &Arc<Tier> {
-        self.others.get(name).unwrap_or(&self.lowest)
-    }
 }
 
 impl Board {
+    fn defined(&self) -> RwLockReadGuard<'_, Defined> {
+        self.defined.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lowest(&self) -> Arc<Tier> {
+        Arc::clone(&self.defined().lowest)
+    }
+
+    fn named(&self, name: &str) -> Arc<Tier> {
+        self.defined().named(name)
+    }
+
     /// The member of a user: the one who is there, or a new one of the lowest tier.
     fn entered(self: &Arc<Self>, identity: &Identity) -> Arc<Member> {
         let mut members = lock(&self.members);
         if let Some(member) = members.get(&identity.user).and_then(Weak::upgrade) {
             return member;
         }
-        let lowest = Arc::clone(&self.settings.lowest);
-        let member =
-            Arc::new(Member::new(Arc::clone(&identity.user), lowest, Arc::downgrade(self)));
+        let user = Arc::clone(&identity.user);
+        let board: Weak<dyn Leaving> = Arc::<Self>::downgrade(self);
+        let member = Arc::new(Member::new(user, self.lowest(), Some(board)));
         members.insert(Arc::clone(&identity.user), Arc::downgrade(&member));
         member
-    }
-
-    /// Takes off a user whose last connection has gone, unless another has come.
-    fn left(&self, user: &str) {
-        let mut members = lock(&self.members);
-        if members.get(user).is_some_and(|member| member.strong_count() == 0) {
-            members.remove(user);
-        }
     }
 
     /// All who are there. They are let go of without the lock: the last of one takes it off.
     fn members(&self) -> Vec<Arc<Member>> {
         lock(&self.members).values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Leaving for Board {
+    fn left(&self, user: &str) {
+        let mut members = lock(&self.members);
+        if members.get(user).is_some_and(|member| member.strong_count() == 0) {
+            members.remove(user);
+        }
     }
 }
 
@@ -227,8 +271,8 @@ impl Drop for Board {
 impl fmt::Debug for Tiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tiers")
-            .field("lowest", &self.0.settings.lowest.name)
-            .field("others", &self.0.settings.others.len())
+            .field("lowest", &self.0.lowest().name)
+            .field("others", &self.0.defined().others.len())
             .field("members", &lock(&self.0.members).len())
             .finish_non_exhaustive()
     }
@@ -236,9 +280,6 @@ impl fmt::Debug for Tiers {
 
 impl fmt::Debug for TiersBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TiersBuilder")
-            .field("lowest", &self.lowest)
-            .field("others", &self.others)
-            .finish_non_exhaustive()
+        f.debug_struct("TiersBuilder").field("defined", &self.defined).finish_non_exhaustive()
     }
 }

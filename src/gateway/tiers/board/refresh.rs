@@ -58,8 +58,8 @@ impl Board {
             let Some(member) = member else { continue };
             match &found {
                 Some(found) => {
-                    let tier = found.get(user).map(|name| self.settings.named(name));
-                    member.set(tier.unwrap_or(&self.settings.lowest), asked_at);
+                    let tier = found.get(user).map(|name| self.named(name));
+                    member.set(&tier.unwrap_or_else(|| self.lowest()), asked_at);
                 }
                 None => self.grow_stale(&member),
             }
@@ -70,7 +70,7 @@ impl Board {
     fn grow_stale(&self, member: &Member) {
         let known_at = member.known_at();
         if known_at.is_none_or(|at| at.elapsed() >= self.settings.stale_for) {
-            member.be(&self.settings.lowest);
+            member.be(&self.lowest());
         }
     }
 

@@ -191,3 +191,20 @@ async fn the_task_that_refreshes_ends_with_the_tiers() {
     pass(TTL).await;
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn other_tiers_hold_for_who_is_connected_at_once() {
+    let tiers = builder().build();
+    let ann = tiers.member(&user("ann").of_tier(Some("gold"))).await;
+    let bob = tiers.member(&user("bob").of_tier(Some("free"))).await;
+    let before = ann.version();
+    let anonymous = tiers.anonymous();
+    tiers.replace(
+        Tier { names: 3, ..Tier::new("lowest") },
+        [Tier { names: 7, ..Tier::new("gold") }],
+    );
+    assert_eq!(ann.tier().names, 7);
+    assert_ne!(ann.version(), before);
+    assert_eq!(&*bob.tier().name, "lowest", "there is no `free` any more");
+    assert_eq!(anonymous.tier().names, 3);
+}

@@ -1,0 +1,187 @@
+//! From the configuration to who comes in, now and whenever it is read again.
+
+use std::fs;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use wsmux::gateway::auth::{ApiKeys, Auth, Jwt, JwtAlgorithm};
+use wsmux::gateway::limits::{Addresses, Origins};
+use wsmux::gateway::tiers::{MemoryTiers, Pattern, Tier, Tiers};
+use wsmux::gateway::{Entrance, EntranceBuilder};
+use wsmux::{StreamName, WsManager};
+
+use super::config::{self, File, wrong};
+use crate::exit::Failure;
+
+/// What can be changed while it serves.
+pub(super) struct Doors {
+    pub(super) entrance: Entrance,
+    names: Arc<RwLock<Names>>,
+    tiers: Tiers,
+    users: MemoryTiers,
+}
+
+/// Which names clients may read.
+struct Names {
+    most: usize,
+    patterns: Option<Vec<Pattern>>,
+}
+
+impl Names {
+    fn of(file: &File) -> Self {
+        let patterns = file.names.as_ref();
+        Self {
+            most: file.limits.names.unwrap_or(512),
+            patterns: patterns.map(|all| all.iter().map(|text| Pattern::new(text)).collect()),
+        }
+    }
+
+    /// A name that is open already costs nothing more.
+    fn allows(&self, name: &StreamName, manager: &WsManager) -> bool {
+        let fits = |all: &Vec<Pattern>| all.iter().any(|pattern| pattern.matches(name.as_str()));
+        self.patterns.as_ref().is_none_or(fits)
+            && (manager.stream_count() < self.most
+                || manager.stream_status(name.as_str()).is_some())
+    }
+}
+
+impl Doors {
+    pub(super) fn new(file: &File, anonymous: bool) -> Result<Self, Failure> {
+        let users = MemoryTiers::default();
+        let (lowest, others) = tiers(file)?;
+        let mut tiers = Tiers::builder(lowest);
+        for tier in others {
+            tiers = tiers.tier(tier);
+        }
+        if let Some(ttl) = file.tiers.ttl {
+            tiers = tiers.ttl(ttl.0);
+        }
+        if !file.tiers.users.is_empty() {
+            users.replace(known(file));
+            tiers = tiers.source(users.clone());
+        }
+        let tiers = tiers.build();
+        let entrance = entrance(file, anonymous)?.tiers(tiers.clone()).build();
+        Ok(Self { entrance, names: Arc::new(RwLock::new(Names::of(file))), tiers, users })
+    }
+
+    /// Takes what is in `file` from now on. Nothing is changed where any of it makes no sense.
+    pub(super) fn reload(&self, file: &File, anonymous: bool) -> Result<(), Failure> {
+        let (lowest, others) = tiers(file)?;
+        let entrance = entrance(file, anonymous)?;
+        self.users.replace(known(file));
+        self.tiers.replace(lowest, others);
+        self.entrance.replace(entrance.tiers(self.tiers.clone()));
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = Names::of(file);
+        Ok(())
+    }
+
+    /// What a client's name stands for: itself, if it may be read.
+    pub(super) fn names(
+        &self,
+        manager: WsManager,
+    ) -> impl Fn(&StreamName) -> Option<StreamName> + Send + Sync + 'static {
+        let names = Arc::clone(&self.names);
+        move |name| {
+            let names = names.read().unwrap_or_else(PoisonError::into_inner);
+            names.allows(name, &manager).then(|| name.clone())
+        }
+    }
+}
+
+fn known(file: &File) -> impl Iterator<Item = (String, String)> {
+    file.tiers.users.clone().into_iter()
+}
+
+/// The lowest tier, and the others.
+fn tiers(file: &File) -> Result<(Tier, Vec<Tier>), Failure> {
+    let tiers = &file.tiers;
+    let all = tiers.tier.iter().map(|(name, tier)| tier.named(name));
+    let Some(lowest) = &tiers.lowest else {
+        return Ok((Tier::new("default"), all.collect()));
+    };
+    if let Some((user, tier)) = tiers.users.iter().find(|(_, tier)| !tiers.tier.contains_key(*tier))
+    {
+        return Err(wrong(format!("{user} is of the tier {tier}, which is not there")));
+    }
+    match tiers.tier.get(lowest) {
+        Some(tier) => Ok((tier.named(lowest), all.filter(|tier| *tier.name != **lowest).collect())),
+        None => Err(wrong(format!("the lowest tier is {lowest}, which is not there"))),
+    }
+}
+
+fn entrance(file: &File, anonymous: bool) -> Result<EntranceBuilder, Failure> {
+    let anonymous = anonymous || file.auth.anonymous;
+    if !anonymous && file.auth.api_keys.is_empty() && file.auth.jwt.is_none() {
+        return Err(Failure::usage("nobody could come in")
+            .hint("set [auth] in the configuration, or let everybody in by --anonymous"));
+    }
+    let mut origins = Origins::same_host();
+    for origin in &file.origins {
+        origins = match origin.as_str() {
+            "*" => Origins::any(),
+            origin => origins.allow(origin).map_err(wrong)?,
+        };
+    }
+    let proxies = file.proxies.iter().copied();
+    let mut entrance = Entrance::builder()
+        .addresses(Addresses::new().proxies(proxies))
+        .anonymous(anonymous)
+        .auth(auth(&file.auth)?)
+        .in_band(file.auth.in_band.unwrap_or(true))
+        .origins(origins);
+    if let Some(connections) = file.limits.connections {
+        entrance = entrance.connections(connections);
+    }
+    if let Some(connections) = file.limits.per_address {
+        entrance = entrance.per_address(connections);
+    }
+    Ok(entrance)
+}
+
+fn auth(config: &config::Auth) -> Result<Auth, Failure> {
+    let mut keys = ApiKeys::new();
+    for key in &config.api_keys {
+        let user = &key.user;
+        match (&key.key, &key.sha256) {
+            (Some(at), None) => keys.add(user, at.read()?.expose()),
+            (None, Some(hash)) => keys.add_hashed(user, hash),
+            _ => return Err(wrong(format!("the key of {user}: give either `key` or `sha256`"))),
+        }
+        .map_err(|e| wrong(format!("the key of {user}: {e}")))?;
+    }
+    let auth = Auth::new().api_keys(keys);
+    Ok(match &config.jwt {
+        Some(jwt) => auth.jwt(tokens(jwt)?),
+        None => auth,
+    })
+}
+
+fn tokens(config: &config::Jwt) -> Result<Jwt, Failure> {
+    let mut jwt = Jwt::new(&*config.audience);
+    if let Some(issuer) = &config.issuer {
+        jwt = jwt.issuer(&**issuer);
+    }
+    if let Some(skew) = config.skew {
+        jwt = jwt.skew(skew.0);
+    }
+    if config.keys.is_empty() {
+        return Err(wrong("[auth.jwt] has no keys"));
+    }
+    for key in &config.keys {
+        let name = &key.algorithm;
+        let algorithm = JwtAlgorithm::from_name(name)
+            .ok_or_else(|| wrong(format!("{name} is none of the algorithms for tokens")))?;
+        match (&key.secret, &key.public_key) {
+            (Some(at), None) => jwt.add_secret(algorithm, at.read()?.expose().as_bytes()),
+            (None, Some(path)) => {
+                let shown = path.display();
+                let pem =
+                    fs::read(path).map_err(|e| wrong(format!("cannot read {shown}")).cause(&e))?;
+                jwt.add_public_key(algorithm, &pem)
+            }
+            _ => return Err(wrong(format!("{name}: give either `secret` or `public_key`"))),
+        }
+        .map_err(|e| wrong(format!("the key for {name}: {e}")))?;
+    }
+    Ok(jwt)
+}

@@ -1,0 +1,35 @@
+//! Where streams come from.
+
+use wsmux::protocol::{BinanceCombined, Deribit, Direct, JsonRpc, Okx, Phoenix};
+use wsmux::test_util::MockExchange;
+use wsmux::{Config, Limits, WsManager, WsManagerBuilder};
+
+use crate::args::Speaks;
+use crate::exit::Failure;
+
+/// What reads the streams under `url`.
+pub(super) fn manager(url: &str, speaks: Speaks, names: usize) -> Result<WsManager, Failure> {
+    let mut limits = Limits::default();
+    limits.max_connections = limits.max_connections.max(names);
+    builder(url, speaks)?.config(Config::default().limits(limits)).build().map_err(Failure::usage)
+}
+
+fn builder(url: &str, speaks: Speaks) -> Result<WsManagerBuilder, Failure> {
+    Ok(match speaks {
+        Speaks::Binance => {
+            let spot = BinanceCombined::spot().at(url).map_err(Failure::usage)?;
+            WsManager::builder(spot)
+        }
+        Speaks::Deribit => WsManager::builder(Deribit::new(url).map_err(Failure::usage)?),
+        Speaks::Direct => WsManager::builder(Direct::new(url).map_err(Failure::usage)?),
+        Speaks::JsonRpc => WsManager::builder(JsonRpc::new(url).map_err(Failure::usage)?),
+        Speaks::Okx => WsManager::builder(Okx::new(url).map_err(Failure::usage)?),
+        Speaks::Phoenix => WsManager::builder(Phoenix::new(url).map_err(Failure::usage)?),
+    })
+}
+
+/// An exchange that makes no money, in this process.
+pub(super) async fn demo() -> Result<MockExchange, Failure> {
+    let exchange = MockExchange::builder().rate(20).start().await;
+    exchange.map_err(|e| Failure::io("cannot start the mock exchange", &e))
+}
