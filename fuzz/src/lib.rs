@@ -102,6 +102,7 @@ fn check(said: &mut Transcript, open: &mut HashSet<String>) -> bool {
                 return false;
             }
             Utterance::Alive
+            | Utterance::Gap(None, _)
             | Utterance::Pause(_)
             | Utterance::Push(_)
             | Utterance::Ready

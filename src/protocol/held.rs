@@ -47,6 +47,11 @@ impl Held {
         (taken, self.lost)
     }
 
+    /// Something is missing of what may have come for those who are waited for.
+    pub(super) fn lose(&mut self) {
+        self.lost |= !self.kept.is_empty();
+    }
+
     /// Nothing is waited for any more: what is left is for nobody.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Message> + use<> {
         std::mem::take(self).kept.into_iter().map(|(_, payload)| payload)
@@ -80,5 +85,10 @@ mod tests {
         assert!(held.hold("a", Message::from("x".repeat(MOST_BYTES - 1))));
         held.clear().for_each(drop);
         assert_eq!(held.take("a"), (vec![], false), "and it begins anew");
+        held.lose();
+        assert!(held.hold("a", "1".into()));
+        assert_eq!(held.take("b"), (vec![], false), "nothing was there");
+        held.lose();
+        assert_eq!(held.take("a"), (vec!["1".into()], true));
     }
 }

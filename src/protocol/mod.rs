@@ -8,6 +8,9 @@
 //! [`Direct`] is the default, and the degenerate case: one socket per name, joined by its URL.
 
 mod binance;
+mod bybit;
+mod calls;
+mod coinbase;
 mod courtesy;
 mod direct;
 mod failover;
@@ -16,6 +19,7 @@ mod failure;
 mod fuzzing;
 mod graphql;
 mod held;
+mod hyperliquid;
 pub(crate) mod json;
 mod json_rpc;
 mod kraken;
@@ -42,6 +46,8 @@ use crate::config::{CredentialsError, Secret};
 use crate::name::{InvalidName, StreamName};
 
 pub use binance::{BinanceApi, BinanceCombined};
+pub use bybit::Bybit;
+pub use coinbase::CoinbaseAdvanced;
 pub use direct::Direct;
 pub use failover::Failover;
 pub use failure::{DisconnectReason, Failure, ProxyFault, Verdict};
@@ -49,6 +55,7 @@ pub(crate) use failure::{labels, printable, short};
 #[cfg(fuzzing)]
 pub use fuzzing::{Scanned, pick_json, scan_json};
 pub use graphql::{GraphqlWs, Operation};
+pub use hyperliquid::Hyperliquid;
 pub use json::InvalidJson;
 pub use json_rpc::{Deribit, JsonRpc};
 pub use kraken::KrakenV2;

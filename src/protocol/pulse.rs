@@ -31,7 +31,6 @@ impl Pulse {
         Self { due: None, interval: silence, next: None, on_silence: true, timeout }
     }
 
-    #[cfg(test)]
     /// Asks each `interval`, whatever comes meanwhile, for an answer within `timeout`.
     pub(super) fn steady(interval: Duration, timeout: Duration) -> Self {
         Self { on_silence: false, ..Self::on_silence(interval, timeout) }

@@ -7,16 +7,13 @@
 //! - What comes of a name before its confirmation is held, and delivered after it.
 //! - What is kept grows with names, and with nothing that the server says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::held::Held;
 use super::session::{Cx, Mark, To};
 use super::short;
 use crate::message::Message;
 use crate::name::StreamName;
-
-/// Calls that may wait for an answer.
-const MOST_CALLS: usize = 1024;
 
 /// What a venue's messages tell of their feed, kept for each name.
 pub(super) trait Feed {
@@ -149,6 +146,16 @@ impl<F: Feed> Roster<F> {
         true
     }
 
+    /// Messages are missing here, so many if that can be told, and nobody knows whose they were.
+    pub(super) fn missed(&mut self, missed: Option<u64>, cx: &mut Cx<'_>) {
+        cx.gap(To::All, missed);
+        self.held.lose();
+    }
+
+    pub(super) fn is_known(&self, key: &str) -> bool {
+        self.seats.contains_key(key)
+    }
+
     /// The name of `key`, if it is asked for and not confirmed yet.
     pub(super) fn asked(&self, key: &str) -> Option<StreamName> {
         let seat = self.seats.get(key).filter(|seat| seat.state == State::Asked)?;
@@ -178,63 +185,6 @@ impl<F: Feed> Seat<F> {
             cx.gap(to, missed);
         }
         cx.data_marked(to, message, look.mark);
-    }
-}
-
-/// Calls to join and leave that wait for an answer, by their numbers.
-#[derive(Debug, Default)]
-pub(super) struct Calls {
-    last: u64,
-    waiting: BTreeMap<u64, Call>,
-}
-
-/// A call that is not answered in full: the keys that wait for it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Call {
-    pub(super) joins: bool,
-    pub(super) keys: Vec<Box<str>>,
-}
-
-impl Calls {
-    /// The number for a call.
-    pub(super) fn add(&mut self, joins: bool, keys: Vec<Box<str>>) -> u64 {
-        self.last += 1;
-        self.waiting.insert(self.last, Call { joins, keys });
-        self.last
-    }
-
-    /// A number for what waits for nothing here.
-    pub(super) fn number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    /// Whether the server answers so little that it is of no use any more.
-    pub(super) fn are_too_many(&self) -> bool {
-        self.waiting.len() > MOST_CALLS
-    }
-
-    /// `key` is answered. Those of the one kind alone.
-    pub(super) fn settle(&mut self, key: &str, joins: bool) {
-        self.waiting.retain(|_, call| {
-            if call.joins == joins {
-                call.keys.retain(|other| **other != *key);
-            }
-            !call.keys.is_empty()
-        });
-    }
-
-    pub(super) fn get(&self, number: u64) -> Option<&Call> {
-        self.waiting.get(&number)
-    }
-
-    pub(super) fn take(&mut self, number: u64) -> Option<Call> {
-        self.waiting.remove(&number)
-    }
-
-    /// The one that waits longest.
-    pub(super) fn take_oldest(&mut self) -> Option<Call> {
-        self.waiting.pop_first().map(|(_, call)| call)
     }
 }
 
@@ -352,18 +302,5 @@ mod tests {
         assert!(!desk.data("c", "257").0);
         let said = desk.confirm("c");
         assert_eq!(said[..2], [joined("c"), Utterance::Gap(Some("c".into()), None)]);
-    }
-
-    #[test]
-    fn calls_wait_for_their_keys() {
-        let mut calls = Calls::default();
-        let keys = |keys: &[&str]| keys.iter().map(|key| Box::from(*key)).collect::<Vec<_>>();
-        assert_eq!((calls.add(true, keys(&["a", "b"])), calls.add(false, keys(&["a"]))), (1, 2));
-        calls.settle("a", true);
-        assert_eq!(calls.get(1), Some(&Call { joins: true, keys: keys(&["b"]) }));
-        calls.settle("a", false);
-        assert_eq!((calls.take(2), calls.number(), calls.are_too_many()), (None, 3, false));
-        calls.settle("b", true);
-        assert_eq!(calls.take_oldest(), None);
     }
 }

@@ -111,7 +111,8 @@ pub(crate) fn check(
             Utterance::Ended(name) | Utterance::Rejected(name, _) => {
                 open.remove(&name);
             }
-            Utterance::Alive | Utterance::Unroutable(_) | Utterance::Pause(_) => {}
+            Utterance::Alive | Utterance::Gap(None, _) | Utterance::Pause(_) => {}
+            Utterance::Unroutable(_) => {}
             Utterance::Push(_) | Utterance::Reconnect(_) => {}
             Utterance::Reply(..) | Utterance::ReplyFailed(..) | Utterance::ReplyUnknown(_) => {}
             Utterance::Failed(..) => return Ok(false),

@@ -10,7 +10,7 @@
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
 //! | clients of an Ethereum node's subscriptions and of Deribit | [`MockJsonRpc`], [`MockDeribit`] |
 //! | clients of OKX's public channels | [`MockOkx`] |
-//! | clients of Kraken's WebSocket API v2 | [`MockKraken`] |
+//! | clients of Bybit, Coinbase Advanced Trade, Hyperliquid and Kraken | [`MockBybit`], [`MockCoinbase`], [`MockHyperliquid`], [`MockKraken`] |
 //! | clients of a GraphQL server's subscriptions | [`MockGraphql`] |
 //! | clients of TradingView's chart socket | [`MockTradingView`] |
 //! | a bot that wants a feed | [`MockExchange`]: speaks as Binance does, thousands of messages a second |
@@ -47,9 +47,12 @@
 //! ```
 
 mod binance;
+mod bybit;
 mod channels;
+mod coinbase;
 mod exchange;
 mod graphql;
+mod hyperliquid;
 mod json_rpc;
 mod kraken;
 pub mod memory;
@@ -59,9 +62,12 @@ mod server;
 mod tradingview;
 
 pub use binance::{MockBinance, MockBinanceApi};
+pub use bybit::MockBybit;
 pub use channels::{MockPhoenix, MockSupabase};
+pub use coinbase::MockCoinbase;
 pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
 pub use graphql::MockGraphql;
+pub use hyperliquid::MockHyperliquid;
 pub use json_rpc::{MockDeribit, MockJsonRpc};
 pub use kraken::MockKraken;
 pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};

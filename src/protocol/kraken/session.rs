@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use super::want::{Host, Want, write_key};
 use crate::message::Message;
 use crate::name::StreamName;
+use crate::protocol::calls::Calls;
 use crate::protocol::json::{Raw, pick, quote};
 use crate::protocol::pulse::{Beat, Pulse};
-use crate::protocol::roster::{Calls, Feed, Look, Refusal, Roster};
+use crate::protocol::roster::{Feed, Look, Refusal, Roster};
 use crate::protocol::{Cx, Mark, Rotation, Session, Verdict};
 
 /// The guide to reconnecting: a socket without a message for 5 s may be dead.
