@@ -10,6 +10,8 @@ mod config {
     pub(crate) use wsmux::{Config, ConfigError, Heartbeat, RetryPolicy};
 }
 mod error {
+    #[cfg(feature = "gateway")]
+    pub(crate) use wsmux::CloseReason;
     pub(crate) use wsmux::{BuildError, RequestError, SendError, SubscribeError};
     #[cfg(feature = "gateway")]
     pub(crate) use wsmux::{Gap, StreamError};
@@ -26,7 +28,9 @@ mod name {
 mod observe {
     pub(crate) use wsmux::Status;
     #[cfg(feature = "gateway")]
-    pub(crate) use wsmux::{HealthStatus, StreamInfo};
+    pub(crate) use wsmux::{
+        ConnectionId, Event, Finding, Health, HealthStatus, Latency, StreamInfo,
+    };
 }
 mod protocol {
     pub(crate) use wsmux::protocol::*;
@@ -34,7 +38,7 @@ mod protocol {
 mod stream {
     pub(crate) use wsmux::Lease;
     #[cfg(feature = "gateway")]
-    pub(crate) use wsmux::Subscription;
+    pub(crate) use wsmux::{Events, Subscription};
 }
 
 #[cfg(feature = "gateway")]

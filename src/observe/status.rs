@@ -66,6 +66,21 @@ impl Status {
     }
 }
 
+impl Status {
+    /// One word for what it is doing, without numbers and reasons.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::BackingOff { .. } => "backing_off",
+            Self::Closed(_) => "closed",
+            Self::Connecting { .. } => "connecting",
+            Self::Joining => "joining",
+            Self::Open => "open",
+            Self::Waiting { .. } => "waiting",
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::Pages;
 use super::timeline::Told;
 use crate::gateway::hub::HubStats;
-use crate::observe::{Finding, Health, Severity, Status, StreamInfo};
+use crate::observe::{Finding, Health, Latency, StreamInfo};
 
 /// Rows in one answer, at most.
 const MAX_ROWS: usize = 1000;
@@ -92,7 +92,7 @@ struct Found {
     advice: &'static str,
     figure: String,
     kind: &'static str,
-    severity: &'static str,
+    severity: String,
     stream: Option<String>,
     threshold: String,
 }
@@ -164,7 +164,7 @@ fn clients_by_name(stats: &HubStats) -> HashMap<&str, usize> {
 }
 
 fn row(info: &StreamInfo, clients: &HashMap<&str, usize>, now: Instant) -> Row {
-    let latency = |pick: fn(&crate::observe::Latency) -> Duration| {
+    let latency = |pick: fn(&Latency) -> Duration| {
         info.latency.as_ref().map(|latency| pick(latency).as_secs_f64() * 1000.0)
     };
     Row {
@@ -178,19 +178,8 @@ fn row(info: &StreamInfo, clients: &HashMap<&str, usize>, now: Instant) -> Row {
         p50_ms: latency(|latency| latency.p50),
         p99_ms: latency(|latency| latency.p99),
         readers: info.readers,
-        status: status(&info.status),
+        status: info.status.label(),
         uptime_ms: info.uptime.map(millis),
-    }
-}
-
-fn status(status: &Status) -> &'static str {
-    match status {
-        Status::BackingOff { .. } => "backing_off",
-        Status::Closed(_) => "closed",
-        Status::Connecting { .. } => "connecting",
-        Status::Joining => "joining",
-        Status::Open => "open",
-        Status::Waiting { .. } => "waiting",
     }
 }
 
@@ -199,10 +188,7 @@ fn verdict(health: &Health) -> Verdict {
         advice: finding.advice(),
         figure: finding.figure.to_string(),
         kind: finding.kind.label(),
-        severity: match finding.severity {
-            Severity::Warn => "warn",
-            Severity::Fail => "fail",
-        },
+        severity: finding.severity.to_string(),
         stream: finding.stream.as_ref().map(ToString::to_string),
         threshold: finding.threshold.to_string(),
     };

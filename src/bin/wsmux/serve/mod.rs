@@ -117,7 +117,9 @@ impl Serving {
         };
         let (stop, stage) = watch::channel(Stage::Serving);
         let mut lines = lines(&public, admin.as_ref(), args.demo);
-        let router = gateway.router().merge(doors.entrance.router()).merge(ops.public());
+        let pages = gateway.pages();
+        let router =
+            gateway.router().merge(pages).merge(doors.entrance.router()).merge(ops.public());
         let mut tasks = vec![serve(public, router, stage.clone(), Stage::Draining)];
         tasks.extend(admin.map(|admin| serve(admin, ops.admin(), stage, Stage::Over)));
         let path = args.state.as_ref().or(file.state.as_ref());
@@ -199,13 +201,14 @@ fn lines(public: &TcpListener, admin: Option<&TcpListener>, demo: bool) -> Strin
     let shown = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
     };
-    let mut text = format!("clients http://{}\n", shown(public));
+    let mut text = format!("clients http://{0}\ndashboard http://{0}/\n", shown(public));
     if let Some(admin) = admin {
         text += &format!("operators http://{}\n", shown(admin));
     }
     if demo {
         let at = shown(public);
         for url in [
+            "http://{}/try?name=btcusdt%40trade",
             "ws://{}/ws/btcusdt@trade",
             "http://{}/sse/btcusdt@trade",
             "http://{}/snapshot/btcusdt@trade",
