@@ -18,28 +18,20 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use self::timeline::Timeline;
+use self::overview::Pages;
 use super::shared::Shared;
 
 /// Everything is in the page itself, and it talks to where it came from.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What the pages show.
-struct Pages {
-    shared: Arc<Shared>,
-    timeline: Timeline,
-}
-
 /// The pages.
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    let pages =
-        Pages { timeline: Timeline::of(&shared.source.manager), shared: Arc::clone(shared) };
     Router::new()
         .route("/", get(async || page(include_str!("index.html"))))
         .route("/overview", get(overview::overview))
         .route("/try", get(async || page(include_str!("try.html"))))
-        .with_state(Arc::new(pages))
+        .with_state(Arc::new(Pages::new(shared)))
 }
 
 /// `GET /client.js`.

@@ -17,13 +17,25 @@ use http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Pages;
-use super::timeline::Told;
+use super::timeline::{Timeline, Told, millis};
 use crate::gateway::hub::HubStats;
+use crate::gateway::shared::Shared;
 use crate::observe::{Finding, Health, Latency, StreamInfo};
 
 /// Rows in one answer, at most.
 const MAX_ROWS: usize = 1000;
+
+/// What the pages show.
+pub(super) struct Pages {
+    shared: Arc<Shared>,
+    timeline: Timeline,
+}
+
+impl Pages {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), timeline: Timeline::of(&shared.source.manager) }
+    }
+}
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Asked {
@@ -212,8 +224,4 @@ impl Sort {
             Self::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
         }
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -65,7 +65,7 @@ impl Timeline {
         self.follow();
         let now = Instant::now();
         let told = |(at, entry): &(Instant, Entry)| Told {
-            ago_ms: super::overview::millis(now.saturating_duration_since(*at)),
+            ago_ms: millis(now.saturating_duration_since(*at)),
             detail: entry.detail(),
             severity: entry.severity,
             what: entry.what,
@@ -172,6 +172,10 @@ fn entry(event: &Event) -> Option<Entry> {
         }
         _ => return None,
     })
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
