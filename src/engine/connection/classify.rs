@@ -27,7 +27,7 @@ enum Suspicious {
 /// Judges the failures of one connection, and remembers those that must not repeat.
 #[derive(Debug, Default)]
 pub(super) struct Classifier {
-    in_a_row: Option<(Suspicious, u32)>,
+    in_a_row: Option<(Suspicious, u8)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,7 +94,7 @@ impl Classifier {
             }
         };
         let count = match self.in_a_row {
-            Some((before, count)) if before == kind => count + 1,
+            Some((before, count)) if before == kind => count.saturating_add(1),
             _ => 1,
         };
         self.in_a_row = Some((kind, count));

@@ -26,7 +26,7 @@ use crate::protocol::MessageRate;
 use crate::transport::{BoxSocket, Frame, TransportError};
 
 /// Frames handed to the socket between two flushes.
-pub(super) const BURST: usize = 64;
+pub(super) const BURST: u32 = 64;
 
 /// Bytes handed to the socket between two flushes, unless one frame has more: a socket takes only
 /// so much that is not flushed.
@@ -41,8 +41,20 @@ const MAX_FRAMES: usize = 65_536;
 /// What was handed to the socket since the last flush.
 #[derive(Clone, Copy, Debug, Default)]
 struct Burst {
-    bytes: usize,
-    frames: usize,
+    bytes: u32,
+    frames: u32,
+}
+
+impl Burst {
+    fn bytes(self) -> usize {
+        self.bytes as usize
+    }
+
+    /// One frame of so many bytes more. Too many for the count are too many for a burst as well.
+    fn add(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.frames += 1;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -214,7 +226,8 @@ impl Outbox {
         now: Instant,
     ) -> Result<(), TransportError> {
         while let Some(next) = self.frames.front() {
-            let is_full = self.burst.frames >= BURST || self.burst.bytes + next.len() > BURST_BYTES;
+            let is_full =
+                self.burst.frames >= BURST || self.burst.bytes() + next.len() > BURST_BYTES;
             if (self.burst.frames > 0 && is_full) || !self.fits(next, now) {
                 break;
             }
@@ -248,8 +261,7 @@ impl Outbox {
         socket: &mut BoxSocket,
         now: Instant,
     ) -> Result<(), TransportError> {
-        self.burst.bytes += next.len();
-        self.burst.frames += 1;
+        self.burst.add(next.len());
         self.flushing = true;
         if let Some(paced) = self.pace.as_mut().filter(|_| next.counts) {
             paced.pace.wrote(now);
@@ -273,7 +285,7 @@ impl Outbox {
         match self.burst.frames {
             0 => Some(usize::MAX),
             BURST.. if !self.letters.is_empty() => None,
-            _ => Some(BURST_BYTES.saturating_sub(self.burst.bytes)),
+            _ => Some(BURST_BYTES.saturating_sub(self.burst.bytes())),
         }
     }
 

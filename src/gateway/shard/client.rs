@@ -103,10 +103,8 @@ impl Client {
 
     /// What a client of this form may be done to: a raw relay cannot tell of a gap.
     pub(super) fn enforce(&mut self, config: &GatewayConfig) -> Result<u64, Full> {
-        let policy = match self.form {
-            Form::Words => config.slow,
-            _ => SlowClient::Disconnect,
-        };
+        let tells = self.form == Form::Words;
+        let policy = if tells { config.slow } else { SlowClient::Disconnect };
         if self.is_closing { Ok(0) } else { self.queue.enforce(policy, config.queue_bytes) }
     }
 

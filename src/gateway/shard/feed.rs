@@ -137,16 +137,15 @@ impl Parcel<'_> {
             }
             Content::Messages(messages) => messages,
         };
-        let beside = match form {
-            Form::Raw => 10,
-            _ => 24 + self.prefix.len(),
-        };
+        let is_raw = form == Form::Raw;
+        let beside = if is_raw { 10 } else { 24 + self.prefix.len() };
         let len = messages.iter().map(|message| message.len() + beside).sum();
         let mut out = BytesMut::with_capacity(len);
         for message in messages {
-            match form {
-                Form::Raw => put_raw(&mut out, message),
-                _ => words::put_data(&mut out, &self.prefix, message),
+            if is_raw {
+                put_raw(&mut out, message);
+            } else {
+                words::put_data(&mut out, &self.prefix, message);
             }
         }
         out.freeze()

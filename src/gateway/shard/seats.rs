@@ -105,9 +105,10 @@ impl Shard {
         let readers: Vec<usize> = ended.seats.iter().map(|(_, seat)| seat.client).collect();
         for client in readers {
             self.clients[client].names.retain(|(own, _)| *own != feed);
-            match self.clients[client].form {
-                Form::Words => self.say(client, word.clone()),
-                _ => self.close(client, Some(1011), "ended"),
+            if self.clients[client].form == Form::Words {
+                self.say(client, word.clone());
+            } else {
+                self.close(client, Some(1011), "ended");
             }
         }
         self.forget(feed);
