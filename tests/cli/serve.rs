@@ -96,6 +96,12 @@ async fn the_demo_serves_a_feed_without_a_network_and_says_where() {
     assert!(metrics.contains("ws_gateway_clients{kind=\"websocket\"} 1"), "{metrics}");
     assert!(metrics.contains("ws_manager_active_connections"), "{metrics}");
     assert_eq!(ask(admin, "POST", "/admin/sweep", "").await.0, 403, "there is no token");
+    // The dashboard shows everybody's streams: it is where operators are.
+    for page in ["/", "/try", "/overview"] {
+        assert_eq!(ask(admin, "GET", page, "").await.0, 200, "{page}");
+        assert_eq!(gateway.get(page).await.0, 404, "{page}");
+    }
+    assert!(gateway.lines.contains(&format!("dashboard http://{admin}/")));
 }
 
 #[tokio::test]
@@ -238,4 +244,13 @@ async fn names_that_were_read_are_open_again_after_a_restart() {
     .await;
     assert_eq!(damaged.code, Some(1));
     assert!(damaged.stderr.contains("cannot read"), "{}", damaged.stderr);
+}
+
+#[tokio::test]
+async fn without_a_place_for_operators_the_dashboard_is_where_clients_are() {
+    let gateway = Gateway::start(&["--demo"]).await;
+    for page in ["/", "/try", "/overview", "/client.js"] {
+        assert_eq!(gateway.get(page).await.0, 200, "{page}");
+    }
+    assert!(gateway.lines.contains(&format!("dashboard http://{}/", gateway.at)));
 }

@@ -16,6 +16,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wsmux::WsManager;
@@ -117,11 +118,9 @@ impl Serving {
         };
         let (stop, stage) = watch::channel(Stage::Serving);
         let mut lines = lines(&public, admin.as_ref(), args.demo);
-        let pages = gateway.pages();
-        let router =
-            gateway.router().merge(pages).merge(doors.entrance.router()).merge(ops.public());
+        let (router, operators) = routers(&gateway, &doors, &ops, admin.is_some());
         let mut tasks = vec![serve(public, router, stage.clone(), Stage::Draining)];
-        tasks.extend(admin.map(|admin| serve(admin, ops.admin(), stage, Stage::Over)));
+        tasks.extend(admin.map(|admin| serve(admin, operators, stage, Stage::Over)));
         let path = args.state.as_ref().or(file.state.as_ref());
         let state = match path {
             Some(path) => Some(state::Keeper::start(path.clone(), &gateway).await?),
@@ -161,6 +160,21 @@ impl Serving {
     }
 }
 
+/// What clients and operators find. The dashboard shows everybody's streams: where operators have a place of
+/// their own, it is there, and with it what its pages read from.
+fn routers(gateway: &Gateway, doors: &Doors, ops: &Ops, has_admin: bool) -> (Router, Router) {
+    let public = gateway.router().merge(doors.entrance.router()).merge(ops.public());
+    let admin = ops.admin();
+    if has_admin {
+        (
+            public,
+            admin.merge(gateway.router()).merge(doors.entrance.router()).merge(gateway.pages()),
+        )
+    } else {
+        (public.merge(gateway.pages()), admin)
+    }
+}
+
 fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
@@ -187,7 +201,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 fn serve(
     listener: TcpListener,
-    router: axum::Router,
+    router: Router,
     mut stage: watch::Receiver<Stage>,
     until: Stage,
 ) -> tokio::task::JoinHandle<()> {
@@ -201,14 +215,14 @@ fn lines(public: &TcpListener, admin: Option<&TcpListener>, demo: bool) -> Strin
     let shown = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
     };
-    let mut text = format!("clients http://{0}\ndashboard http://{0}/\n", shown(public));
+    let mut text = format!("clients http://{}\n", shown(public));
     if let Some(admin) = admin {
         text += &format!("operators http://{}\n", shown(admin));
     }
+    text += &format!("dashboard http://{}/\n", shown(admin.unwrap_or(public)));
     if demo {
         let at = shown(public);
         for url in [
-            "http://{}/try?name=btcusdt%40trade",
             "ws://{}/ws/btcusdt@trade",
             "http://{}/sse/btcusdt@trade",
             "http://{}/snapshot/btcusdt@trade",
