@@ -756,9 +756,9 @@ impl Registry {
     /// Takes out connection `id`, which carries nothing.
     fn close_connection(&mut self, id: ConnectionId) {
         self.part(id);
-        let Some(handle) = self.connections.remove(&id) else { return };
-        let Handle { has_slot, ref task, .. } = *handle;
-        self.ending.insert(id, Ending { has_slot, task: task.clone() });
+        let Some(mut handle) = self.connections.remove(&id) else { return };
+        let (has_slot, task) = (handle.has_slot, handle.task.take());
+        self.ending.insert(id, Ending { has_slot, task });
         if let Some(rank) = handle.idle_rank {
             self.spare.remove(&rank);
         }

@@ -1,10 +1,9 @@
 //! `GET /overview`: the numbers of the dashboard, as JSON.
 //!
 //! `?search=` is part of a name, `&sort=` a column and `&limit=` how many rows: of ten thousand streams
-//! a page shows some. Looking costs as much as listing the streams, and is done at most once in a while
-//! for all who look.
+//! a page shows some. Each look costs as much as listing the streams and judging their health.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ fn some() -> usize {
     100
 }
 
-/// What rows are sorted by, the highest first, but for names.
+/// What rows are sorted by, the highest first, but for names and statuses.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Sort {
@@ -220,7 +219,7 @@ impl Sort {
             Self::Name => Ordering::Equal,
             Self::Rate => b.messages.cmp(&a.messages),
             Self::Readers => (b.clients + b.readers).cmp(&(a.clients + a.readers)),
-            Self::Status => Reverse(a.status).cmp(&Reverse(b.status)).reverse(),
+            Self::Status => a.status.cmp(b.status),
             Self::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
         }
     }
