@@ -336,7 +336,11 @@ fn run(ops: &[Op]) {
 
 /// Whether every program goes well, with the mistake made.
 fn all_goes_well(defect: Option<Defect>) -> bool {
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if defect.is_some() {
+        // A mistake is looked for until it shows, and need not be made small.
+        (config.cases, config.max_shrink_iters) = (50_000, 0);
+    }
     let mut runner = TestRunner::new(config);
     let programs = proptest::collection::vec(op(), 1..120);
     let outcome = runner.run(&programs, |ops| {

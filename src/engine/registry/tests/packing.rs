@@ -197,8 +197,8 @@ fn comes_and_goes() -> impl Strategy<Value = Op> {
 }
 
 fn ends_well(defect: Option<Defect>) -> bool {
-    // A mistake that was noticed need not be made small.
-    let (cases, max_shrink_iters) = (16, if defect.is_some() { 0 } else { 256 });
+    // A mistake is looked for until it shows, and need not be made small.
+    let (cases, max_shrink_iters) = if defect.is_some() { (10_000, 0) } else { (16, 256) };
     let config = ProptestConfig {
         cases,
         failure_persistence: None,

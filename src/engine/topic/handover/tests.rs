@@ -747,7 +747,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Whether each feed of `kinds` different values is handed over as it should be, with the mistake
 /// made.
 fn all_goes_well(kinds: u64, defect: Option<Defect>) -> bool {
-    let config = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
+    // A mistake is looked for until it shows.
+    let cases = if defect.is_some() { 50_000 } else { 400 };
+    let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
     let outcome = TestRunner::new(config).run(&(steps(), any::<u64>()), |(steps, seed)| {
         let (got, feed, source) = with(defect, || play(&steps, kinds, seed));
         prop_assert!(lost_nothing(&got, &feed), "{got:?} {feed:?}");
