@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "requests")]
+use super::batch::{BatchRequest, Desk};
 use super::config::GatewayConfig;
 use super::doors::{Doors, Open};
 use super::feed::{Names, Source};
@@ -10,10 +12,14 @@ use super::handle::Gateway;
 use super::shared::Shared;
 use crate::manager::WsManager;
 use crate::name::StreamName;
+#[cfg(feature = "requests")]
+use crate::requests::{Call, RequestPool};
 
 /// Builds a [`Gateway`]; made by [`Gateway::builder`].
 #[must_use]
 pub struct GatewayBuilder {
+    #[cfg(feature = "requests")]
+    batch: Option<Desk>,
     config: GatewayConfig,
     doors: Arc<dyn Doors>,
     manager: WsManager,
@@ -30,6 +36,8 @@ impl Gateway {
     /// Starts to build a gateway.
     pub fn builder(manager: WsManager) -> GatewayBuilder {
         GatewayBuilder {
+            #[cfg(feature = "requests")]
+            batch: None,
             config: GatewayConfig::default(),
             doors: Arc::new(Open),
             manager,
@@ -39,6 +47,53 @@ impl Gateway {
 }
 
 impl GatewayBuilder {
+    /// Has clients ask `pool` many things at once, by `POST /batch`, and hear of the results as events, as
+    /// they come.
+    ///
+    /// `map` says what is sent for a request, or `None` where there is no such request for that visitor. A
+    /// client names what it wants, and may say something beside it; what is made of that is the program's
+    /// affair alone. The visitor [may read](super::Standing::may_read) the name already, so a tier's patterns
+    /// hold. Called for each request, on the way of the answer: it should not wait for anything.
+    ///
+    /// A batch counts as a connection of its user until its results are read to the end; a client that goes
+    /// away has the rest cancelled. How many requests and bytes there may be is in
+    /// [`GatewayConfig`]. Without this, the gateway has no such route.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use wsmux::gateway::Gateway;
+    /// use wsmux::protocol::Direct;
+    /// use wsmux::requests::{Call, RequestPool};
+    /// use wsmux::WsManager;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Chart {
+    ///     bars: u16,
+    /// }
+    ///
+    /// let pool = RequestPool::new(Direct::new("wss://charts.example.com")?, "ws")?;
+    /// let gateway = Gateway::builder(WsManager::connect("wss://stream.example.com/ws")?)
+    ///     .batch(pool, |asked| {
+    ///         let symbol = asked.name().as_str().strip_prefix("chart/")?;
+    ///         let known = ["BTCUSDT", "ETHUSDT"].into_iter().find(|known| *known == symbol)?;
+    ///         let bars = asked.params::<Chart>().map_or(100, |chart| chart.bars.min(1000));
+    ///         Some(Call::new(format!(r#"{{"symbol":"{known}","bars":{bars}}}"#)).idempotent())
+    ///     })
+    ///     .build();
+    /// # let _ = gateway;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "requests")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "requests")))]
+    pub fn batch(
+        mut self,
+        pool: RequestPool,
+        map: impl Fn(&BatchRequest<'_>) -> Option<Call> + Send + Sync + 'static,
+    ) -> Self {
+        self.batch = Some(Desk::new(pool, Box::new(map)));
+        self
+    }
+
     /// Sets how it serves. Values that cannot work are brought to the next that can.
     pub fn config(mut self, config: GatewayConfig) -> Self {
         self.config = config;
@@ -68,7 +123,10 @@ impl GatewayBuilder {
     #[must_use]
     pub fn build(self) -> Gateway {
         let source = Source { manager: self.manager, names: self.names, own: Arc::default() };
-        Gateway::of(Shared::new(self.config.sane(), self.doors, source))
+        let shared = Shared::new(self.config.sane(), self.doors, source);
+        #[cfg(feature = "requests")]
+        let shared = shared.with_batch(self.batch);
+        Gateway::of(shared)
     }
 }
 

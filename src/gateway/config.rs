@@ -23,6 +23,15 @@ pub enum SlowClient {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GatewayConfig {
+    /// What of a batch's results may wait for a client before no more requests are begun for it, and the
+    /// longest reply, in bytes. 4 MiB: a few hundred charts.
+    pub batch_bytes: usize,
+    /// How many requests a client may post as one batch; its [`max_names`](super::Standing::max_names) at most.
+    /// 100: a page of charts.
+    pub batch_requests: usize,
+    /// How many batches of all clients may run, or wait to be read to the end. 64, so that they cost 256 MiB at
+    /// most beside what is in flight. Who comes then is told to try again (503).
+    pub batches: usize,
     /// How long a client that is being closed has to answer. 2 s, as for the crate's own sockets.
     pub close_timeout: Duration,
     /// The comment that keeps a stream of events alive where nothing else comes. 15 s: proxies cut off
@@ -61,6 +70,9 @@ pub struct GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
+            batch_bytes: 4 << 20,
+            batch_requests: 100,
+            batches: 64,
             close_timeout: Duration::from_secs(2),
             keep_alive: Duration::from_secs(15),
             max_message: 64 << 10,
@@ -95,6 +107,9 @@ macro_rules! setters {
 }
 
 setters! {
+    batch_bytes: usize,
+    batch_requests: usize,
+    batches: usize,
     close_timeout: Duration,
     keep_alive: Duration,
     max_message: usize,
@@ -124,6 +139,7 @@ impl GatewayConfig {
         ] {
             *period = (*period).max(least);
         }
+        self.batch_bytes = self.batch_bytes.max(1024);
         self.max_message = self.max_message.max(125);
         self.replay = self.replay.max(1);
         self.queue_bytes = self.queue_bytes.max(1024);

@@ -112,6 +112,12 @@ impl Event {
     }
 }
 
+/// An event of that kind, which nobody comes back to: it has no id.
+#[cfg(feature = "requests")]
+pub(super) fn named(kind: &'static str, json: &str) -> Bytes {
+    lines(Some(kind), json)
+}
+
 /// An event with `data`, line by line.
 fn lines(kind: Option<&'static str>, data: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(data.len() + 32);

@@ -9,6 +9,8 @@ use axum::routing::get;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+#[cfg(feature = "requests")]
+use super::batch;
 use super::control::Passage;
 use super::hub::HubStats;
 use super::own::Publisher;
@@ -52,14 +54,19 @@ impl Gateway {
     /// Serve them with `into_make_service_with_connect_info::<SocketAddr>()`, so that the
     /// [doors](super::Doors) know who connects.
     pub fn router(&self) -> Router {
-        Router::new()
+        let router = Router::new()
             .route("/client.js", get(pages::client))
             .route("/snapshot/{*name}", get(sse::snapshot))
             .route("/sse", get(sse::many))
             .route("/sse/{*name}", get(sse::one))
             .route("/ws", get(ws::words))
-            .route("/ws/{*name}", get(ws::raw))
-            .with_state(Arc::clone(&self.0))
+            .route("/ws/{*name}", get(ws::raw));
+        #[cfg(feature = "requests")]
+        let router = match self.0.batch {
+            Some(_) => router.route("/batch", axum::routing::post(batch::serve)),
+            None => router,
+        };
+        router.with_state(Arc::clone(&self.0))
     }
 
     /// A route `/echo`, which sends back what it is sent: for who examines how the gateway reads and
@@ -123,7 +130,11 @@ impl Gateway {
     /// What it has done so far, and whom it serves.
     #[must_use]
     pub fn stats(&self) -> HubStats {
-        self.0.hub.stats()
+        let stats = self.0.hub.stats();
+        #[cfg(feature = "requests")]
+        let stats =
+            HubStats { batches: self.0.batch.as_ref().map_or(0, batch::Desk::running), ..stats };
+        stats
     }
 }
 

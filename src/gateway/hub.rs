@@ -26,6 +26,8 @@ pub(super) struct Hub {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct HubStats {
+    /// Batches that run, or whose results are not read to the end.
+    pub batches: usize,
     /// WebSocket clients that are connected.
     pub clients: usize,
     /// Clients that were cut off because they did not keep up, did not answer, or broke the rules.
@@ -60,6 +62,7 @@ impl Hub {
         let mut names: Vec<(StreamName, usize)> = names;
         names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         HubStats {
+            batches: 0, // Counted where they are.
             clients: self.clients.load(Ordering::Relaxed),
             cut_off: self.cut_off.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),

@@ -28,6 +28,8 @@
 //! - It uses nothing of this crate that a user could not.
 
 pub mod auth;
+#[cfg(feature = "requests")]
+mod batch;
 mod builder;
 mod config;
 mod control;
@@ -58,6 +60,9 @@ mod visitor;
 mod words;
 mod ws;
 
+#[cfg(feature = "requests")]
+#[cfg_attr(docsrs, doc(cfg(feature = "requests")))]
+pub use batch::BatchRequest;
 pub use builder::GatewayBuilder;
 pub use config::{GatewayConfig, SlowClient};
 pub use doors::{Doors, Open};

@@ -9,6 +9,8 @@ use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::watch;
 
+#[cfg(feature = "requests")]
+use super::batch::Desk;
 use super::config::GatewayConfig;
 use super::control::ShardHandle;
 use super::doors::Doors;
@@ -20,6 +22,8 @@ use super::visitor::Visitor;
 use crate::name::StreamName;
 
 pub(super) struct Shared {
+    #[cfg(feature = "requests")]
+    pub(super) batch: Option<Desk>,
     pub(super) config: GatewayConfig,
     pub(super) doors: Arc<dyn Doors>,
     pub(super) hub: Arc<Hub>,
@@ -34,6 +38,8 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: GatewayConfig, doors: Arc<dyn Doors>, source: Source) -> Self {
         Self {
+            #[cfg(feature = "requests")]
+            batch: None,
             config,
             doors,
             hub: Arc::default(),
@@ -43,6 +49,11 @@ impl Shared {
             source,
             tails: Arc::default(),
         }
+    }
+
+    #[cfg(feature = "requests")]
+    pub(super) fn with_batch(self, batch: Option<Desk>) -> Self {
+        Self { batch, ..self }
     }
 
     /// Lets a request in, to read `names`.

@@ -113,7 +113,7 @@ impl Object {
     }
 }
 
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     // A string can always be written.
     serde_json::to_string(text).unwrap_or_default()
 }
@@ -224,7 +224,7 @@ pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     format!("\"{}\"", data_encoding::BASE64.encode(bytes))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt as _};
@@ -20,6 +20,8 @@ use crate::manager::Reply;
 pub struct Batch {
     /// Results that came before one that goes first.
     early: BTreeMap<usize, Result<Reply, RequestError>>,
+    /// Whether it begins no more, for now.
+    is_held: bool,
     /// The next that is yielded, in order of input.
     next: usize,
     order: Order,
@@ -28,6 +30,8 @@ pub struct Batch {
     shared: Arc<Shared>,
     /// Those that have not begun.
     waiting: std::iter::Enumerate<std::vec::IntoIter<Call>>,
+    /// Who waits for it to go on.
+    waker: Option<Waker>,
 }
 
 struct Ended {
@@ -75,12 +79,14 @@ impl Batch {
         let progress = Progress { total: calls.len(), ..Progress::default() };
         Self {
             early: BTreeMap::new(),
+            is_held: false,
             next: 0,
             order: Order::Completion,
             progress,
             running: FuturesUnordered::new(),
             shared,
             waiting: calls.into_iter().enumerate(),
+            waker: None,
         }
     }
 
@@ -98,8 +104,26 @@ impl Batch {
         self.progress
     }
 
+    /// Has it begin no more requests until it is to [go on](Self::go_on). What is in flight comes as ever,
+    /// so no place of the pool is kept for who has no room for results: not to poll the batch would keep
+    /// them.
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Has it begin requests again.
+    pub fn go_on(&mut self) {
+        self.is_held = false;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Begins what fits into the group.
     fn begin(&mut self) {
+        if self.is_held {
+            return;
+        }
         let (size, epoch) = self.shared.pace();
         while self.running.len() < size && self.may_go_ahead(size) {
             let Some((index, call)) = self.waiting.next() else { return };
@@ -135,6 +159,10 @@ impl Stream for Batch {
             }
             let Ended { asked, epoch, index } = match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(ended)) => ended,
+                Poll::Ready(None) if self.is_held && self.waiting.len() > 0 => {
+                    self.waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
                 Poll::Ready(None) => return Poll::Ready(None), // Nothing runs: nothing waits either.
                 Poll::Pending => return Poll::Pending,
             };

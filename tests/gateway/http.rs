@@ -24,8 +24,17 @@ pub(crate) struct Event {
 
 /// As 1.0, so that a body ends with its connection.
 pub(crate) async fn get(addr: SocketAddr, path: &str, header: &str) -> Response {
+    ask(addr, &format!("GET {path} HTTP/1.0\r\nHost: test\r\n{header}\r\n")).await
+}
+
+/// The same, with JSON.
+pub(crate) async fn post(addr: SocketAddr, path: &str, json: &str) -> Response {
+    let head = format!("POST {path} HTTP/1.0\r\nHost: test\r\nContent-Type: application/json\r\n");
+    ask(addr, &format!("{head}Content-Length: {}\r\n\r\n{json}", json.len())).await
+}
+
+async fn ask(addr: SocketAddr, request: &str) -> Response {
     let mut socket = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n{header}\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut body = BufReader::new(socket);
     let status = line(&mut body).await.expect("a status")[9..12].parse().unwrap();
@@ -92,7 +101,9 @@ impl Response {
                 other => panic!("no field: {other}"),
             }
         }
-        if !matches!(&*event.kind, "" | "base64") {
+        if matches!(&*event.kind, "asked" | "results" | "summary") {
+            assert!(schema::is_of_batch(&event.json()), "the schema does not know {event:?}");
+        } else if !matches!(&*event.kind, "" | "base64") {
             assert!(schema::is_servers(&event.json()), "the schema does not know {event:?}");
         }
         Some(event)

@@ -1,9 +1,12 @@
 //! The gateway over real sockets on the loopback, with clients made by hand and this crate's own.
 //! Upstream is in memory.
 //!
-//! Time is real: everything waits for events, within [`soon`].
+//! Time is real: everything waits for events, within [`soon`]. But where no socket is, it is paused.
 
+#[path = "../it/asker.rs"]
+mod asker;
 mod autobahn;
+mod batch;
 mod client;
 mod doors;
 mod http;

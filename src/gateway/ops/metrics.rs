@@ -26,6 +26,7 @@ pub(super) fn text(ops: &Ops) -> String {
     let stats = ops.gateway.stats();
     let one = |value: u64| vec![(None, value)];
     let kinds = vec![
+        (Some(("kind", "batch".to_owned())), stats.batches as u64),
         (Some(("kind", "sse".to_owned())), stats.sse as u64),
         (Some(("kind", "websocket".to_owned())), stats.clients as u64),
     ];

@@ -22,6 +22,7 @@ const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Stats {
+    batches: usize,
     clients: usize,
     connections: Option<usize>,
     cut_off: u64,
@@ -69,6 +70,7 @@ fn stats(ops: &Ops) -> Stats {
     let users = entrance.map(|entrance| entrance.tiers().users()).unwrap_or_default();
     let names = hub.names.iter().take(SHOWN);
     Stats {
+        batches: hub.batches,
         clients: hub.clients,
         connections: entrance.map(|entrance| entrance.connections()),
         cut_off: hub.cut_off,

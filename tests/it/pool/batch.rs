@@ -62,6 +62,24 @@ async fn a_batch_has_a_group_in_flight_and_tells_how_far_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_is_held_begins_no_more_and_goes_on_with_what_is_in_flight() {
+    let (mock, pool) = pool(Desk::echo(), PoolConfig::default().fixed_batch(3));
+    mock.answers(Answers::After(SECOND));
+    let mut batch = pool.batch(calls(10));
+    assert!(batch.next().now_or_never().is_none());
+    batch.hold();
+    for done in 1..=3 {
+        assert_eq!(batch.next().await.unwrap().progress.done, done);
+    }
+    assert!(time::timeout(60 * SECOND, batch.next()).await.is_err(), "it is not over");
+    assert_eq!((heard(&mock), pool.stats().in_flight), (3, 0), "and no place is kept");
+    batch.go_on();
+    assert_eq!(batch.by_ref().count().await, 7);
+    batch.hold();
+    assert!(batch.next().await.is_none(), "one that is over is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_is_its_own_affair_and_is_counted() {
     let desk = Desk::new(|asked, out| match asked.body.parse::<u32>().unwrap() % 10 {
         3 => out.send(asked.socket, format!("-{} bad", asked.id)),
