@@ -6,6 +6,7 @@
 //! [`tokio::time::Instant`]: tokio::time::Instant
 //! [architecture]: docs::architecture
 //! [defaults]: docs::defaults
+//! [guide-clients]: https://docs.rs/wsmux/latest/wsmux/docs/guide/clients/index.html
 //! [guide-first-bot]: docs::guide::first_bot
 //! [guide-gateway]: https://docs.rs/wsmux/latest/wsmux/docs/guide/gateway/index.html
 //! [guide-metrics]: docs::guide::metrics
@@ -56,6 +57,9 @@ pub mod docs {
         #[cfg(feature = "gateway")]
         #[doc = include_str!("../docs/guide/gateway.md")]
         pub mod gateway {}
+        #[cfg(feature = "gateway")]
+        #[doc = include_str!("../docs/guide/clients.md")]
+        pub mod clients {}
         #[cfg(feature = "test-util")]
         #[doc = include_str!("../docs/guide/testing.md")]
         pub mod testing {}

@@ -1,5 +1,5 @@
 //! The whole client against servers that others wrote, a suite that examines clients, and the mocks
-//! of protocols against the clients that others wrote.
+//! of protocols and the gateway against the clients that others wrote.
 //!
 //! `scripts/real` and `scripts/autobahn` install what these tests need and run them. Without it each
 //! says that it is skipped, and the scripts count it as such. Nothing sleeps here: every wait is for
@@ -7,6 +7,8 @@
 
 mod autobahn;
 mod channels;
+mod fronts;
+mod gateway;
 mod graphql;
 mod half_open;
 mod haproxy;
@@ -18,6 +20,7 @@ mod numbers;
 mod program;
 mod proxies;
 mod reader;
+mod snippets;
 mod stories;
 
 use std::future::Future;

@@ -46,8 +46,17 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.process_group(0).kill_on_drop(true).stdin(Stdio::null());
+    pub(crate) fn start(command: Command) -> Self {
+        Self::spawn(command, Stdio::null())
+    }
+
+    /// With an input in which nothing comes and that does not end, as of a person who only looks.
+    pub(crate) fn watched(command: Command) -> Self {
+        Self::spawn(command, Stdio::piped())
+    }
+
+    fn spawn(mut command: Command, input: Stdio) -> Self {
+        command.process_group(0).kill_on_drop(true).stdin(input);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let (sender, lines) = mpsc::unbounded_channel();
