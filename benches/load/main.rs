@@ -4,11 +4,13 @@
 //! scripts/load
 //! ```
 //!
-//! The server has one core, the maker of the load another. What counts is the server's CPU time per
+//! The servers have one core, of which only one is at work at a time; the maker of the load has another.
+//! Five rounds, each of which measures all of them; a ratio is the median of the rounds'. What counts is the server's CPU time per
 //! delivery, as the kernel tells it, so a noisy machine matters less. Unix only.
 //!
 //! - *low*: 20 messages a second, each a write of its own for each client.
-//! - *saturated*: 32 messages at once, and the next 32 when all clients have them all.
+//! - *saturated*: a burst of messages at once, and the next when all clients have it all. Bursts grow from
+//!   32 to 256 for as long as that makes a delivery cheaper, for each server by itself.
 //! - *round*: how long a message takes to the 99th of a hundred clients, by the time that the writes of
 //!   one round take.
 //!
@@ -24,6 +26,8 @@ use std::time::Duration;
 use maker::{Crowd, Figures, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// How often all are measured, in turn.
+const ROUNDS: usize = 5;
 /// Set for the process that is the gateway.
 const SERVE: &str = "WSMUX_LOAD_SERVE";
 /// The folder in which npm has put `ws`.
@@ -39,39 +43,80 @@ fn main() {
     }
     let clients = env::var(CLIENTS).ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
     // `cargo bench` and `cargo test` pass options; this has none.
-    let ours = measure("gateway", clients, Kind::Gateway, &mut gateway());
-    let node = node().map(|mut child| measure("node", clients, Kind::Node, &mut child));
-    let nats = nats().map(|mut child| measure("nats", clients, Kind::Nats, &mut child));
-    println!("ratio gateway_p99_round {:.3}", ours.p99.as_secs_f64() / ours.round(clients));
-    println!("ratio gateway_kb_per_idle_client {:.3}", ours.idle_kb);
-    for (name, theirs) in [("node", node), ("nats", nats)] {
-        let Some(theirs) = theirs else { continue };
-        println!("ratio gateway_low_vs_{name} {:.3}", ours.low_us / theirs.low_us);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut sides = Vec::new();
+        let servers = [
+            ("gateway", Kind::Gateway, Some(gateway())),
+            ("node", Kind::Node, node()),
+            ("nats", Kind::Nats, nats()),
+        ];
+        for (name, kind, server) in servers {
+            let Some(server) = server else { continue };
+            let crowd = Crowd::gather(clients, kind, &server).await;
+            sides.push(Side { crowd, name, rounds: Vec::new(), server });
+        }
+        for _ in 0..ROUNDS {
+            for side in &mut sides {
+                side.rounds.push(side.crowd.measure(&mut side.server).await);
+            }
+        }
+        sides.iter().for_each(|side| side.tell(clients));
+        compare(clients, &sides);
+    });
+}
+
+/// A server with its crowd, and what has come of each round.
+struct Side {
+    crowd: Crowd,
+    name: &'static str,
+    rounds: Vec<Figures>,
+    server: Server,
+}
+
+impl Side {
+    fn median(&self, of: impl Fn(&Figures) -> f64) -> f64 {
+        median(self.rounds.iter().map(of))
+    }
+
+    fn tell(&self, clients: usize) {
         println!(
-            "ratio gateway_saturated_vs_{name} {:.4}",
-            ours.saturated_us / theirs.saturated_us
+            "# {}: {clients} clients, {:.2} us of CPU per delivery at 20/s (p99 {:.1} ms), {:.3} us \
+             saturated ({:.0} deliveries/s by bursts of {}, p99 {:.0} ms), {:.2} KB per idle client",
+            self.name,
+            self.median(|round| round.low_us),
+            self.median(|round| round.p99.as_secs_f64()) * 1000.0,
+            self.median(|round| round.saturated.us),
+            self.median(|round| round.saturated.rate),
+            self.crowd.burst(),
+            self.median(|round| round.saturated.p99.as_secs_f64()) * 1000.0,
+            self.crowd.idle_kb,
         );
     }
 }
 
-fn measure(name: &str, clients: usize, kind: Kind, child: &mut Server) -> Figures {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let figures = runtime.block_on(async {
-        let mut crowd = Crowd::gather(clients, kind, child).await;
-        crowd.measure(child).await
-    });
-    println!(
-        "# {name}: {clients} clients, {:.2} us of CPU per delivery at 20/s (p99 {:.1} ms), {:.3} us \
-         saturated ({:.0} deliveries/s), {:.2} KB per idle client",
-        figures.low_us,
-        figures.p99.as_secs_f64() * 1000.0,
-        figures.saturated_us,
-        figures.rate,
-        figures.idle_kb,
-    );
-    let _ = child.0.kill();
-    let _ = child.0.wait();
-    figures
+/// Prints the medians of the rounds' ratios.
+fn compare(clients: usize, sides: &[Side]) {
+    let Some((ours, others)) = sides.split_first() else { return };
+    let round = ours.median(|figures| figures.p99.as_secs_f64() / figures.round(clients));
+    println!("ratio gateway_p99_round {round:.3}");
+    println!("ratio gateway_kb_per_idle_client {:.3}", ours.crowd.idle_kb);
+    for theirs in others {
+        let against = |of: fn(&Figures) -> f64| {
+            median(
+                ours.rounds.iter().zip(&theirs.rounds).map(|(ours, theirs)| of(ours) / of(theirs)),
+            )
+        };
+        println!("ratio gateway_low_vs_{} {:.3}", theirs.name, against(|round| round.low_us));
+        let saturated = against(|round| round.saturated.us);
+        println!("ratio gateway_saturated_vs_{} {saturated:.4}", theirs.name);
+    }
+}
+
+fn median(of: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = of.collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 /// A server, which ends with this.

@@ -18,9 +18,16 @@ use crate::Server;
 const MESSAGE: usize = 174;
 const MARK: &[u8] = br#"{"t":""#;
 const STAMP: usize = 20;
-const LOW: Duration = Duration::from_secs(5);
-const SATURATED: Duration = Duration::from_secs(3);
-const BURST: u64 = 32;
+const LOW: Duration = Duration::from_secs(1);
+/// How long a size of burst is tried, at least.
+const SATURATED: Duration = Duration::from_millis(500);
+/// How many messages come at once, at least and at most. More than the most do not fit into the buffers
+/// of all sockets.
+const BURSTS: [u64; 2] = [32, 256];
+/// By which part a larger burst has to cost less, or it is not what the server is short of.
+const WORTH: f64 = 0.95;
+/// One in so many messages has its stamp looked at, where bursts come.
+const SAMPLE: u64 = 16;
 /// A second is that many of the ticks in which the kernel counts CPU time.
 const TICKS: f64 = 100.0;
 
@@ -33,13 +40,20 @@ pub(crate) enum Kind {
 
 #[derive(Debug)]
 pub(crate) struct Figures {
-    /// Resident memory per client, beside the kernel's.
-    pub(crate) idle_kb: f64,
     /// CPU time per delivery, in microseconds.
     pub(crate) low_us: f64,
     pub(crate) p99: Duration,
+    pub(crate) saturated: Saturated,
+}
+
+/// A server that always has something to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saturated {
+    pub(crate) p99: Duration,
+    /// Deliveries per second.
     pub(crate) rate: f64,
-    pub(crate) saturated_us: f64,
+    /// CPU time per delivery, in microseconds.
+    pub(crate) us: f64,
 }
 
 impl Figures {
@@ -55,22 +69,61 @@ fn now() -> u64 {
     u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or_default()
 }
 
+/// The API key of a client.
+pub(crate) fn key(client: usize) -> String {
+    format!("{client:032}")
+}
+
 /// A message with the time in it.
 pub(crate) fn payload() -> String {
     format!(r#"{{"t":"{:020}","x":"{}"}}"#, now(), "x".repeat(MESSAGE - 35))
 }
 
-#[derive(Default)]
 struct Seen {
     arrived: Notify,
     count: Cell<u64>,
     expected: Cell<u64>,
     latencies: RefCell<Vec<u64>>,
+    /// One in so many messages has its stamp looked at.
+    sample: Cell<u64>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            arrived: Notify::new(),
+            count: Cell::new(0),
+            expected: Cell::new(0),
+            latencies: RefCell::default(),
+            sample: Cell::new(1),
+        }
+    }
+
+    /// Counts a message.
+    fn message(&self, message: &[u8]) {
+        let count = self.count.get();
+        self.count.set(count + 1);
+        if count % self.sample.get() == 0 {
+            let stamp = std::str::from_utf8(&message[MARK.len()..MARK.len() + STAMP]).unwrap();
+            let sent: u64 = stamp.parse().unwrap();
+            self.latencies.borrow_mut().push(now().saturating_sub(sent));
+        }
+    }
+
+    /// The latency of 99 of 100 messages since this was asked.
+    fn p99(&self) -> Duration {
+        let mut latencies = std::mem::take(&mut *self.latencies.borrow_mut());
+        latencies.sort_unstable();
+        Duration::from_nanos(latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default())
+    }
 }
 
 pub(crate) struct Crowd {
+    /// How many messages come at once where the server is saturated; `None` before it is known.
+    burst: Option<u64>,
     clients: u64,
-    idle_kb: f64,
+    /// Resident memory per client, beside the kernel's.
+    pub(crate) idle_kb: f64,
     local: LocalSet,
     /// For nats-server, which is published to.
     publisher: Option<TcpStream>,
@@ -79,11 +132,11 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) async fn gather(count: usize, kind: Kind, server: &Server) -> Self {
-        let (local, seen) = (LocalSet::new(), Rc::<Seen>::default());
+        let (local, seen) = (LocalSet::new(), Rc::new(Seen::new()));
         let before = resident_kb(server);
         let mut sockets = Vec::with_capacity(count);
-        for _ in 0..count {
-            sockets.push(open(kind, server.1).await);
+        for client in 0..count {
+            sockets.push(open(kind, server.1, client).await);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -98,7 +151,7 @@ impl Crowd {
         } else {
             None
         };
-        Self { clients: count as u64, idle_kb, local, publisher, seen }
+        Self { burst: None, clients: count as u64, idle_kb, local, publisher, seen }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -108,6 +161,7 @@ impl Crowd {
             self.publish_and_wait(server, 1).await;
         }
         self.seen.latencies.borrow_mut().clear();
+        self.seen.sample.set(1);
         let (cpu, begun, before) = (cpu(server), Instant::now(), self.seen.count.get());
         let mut ticks = interval(Duration::from_millis(50));
         while begun.elapsed() < LOW {
@@ -115,20 +169,48 @@ impl Crowd {
             self.publish_and_wait(server, 1).await;
         }
         let low = (self::cpu(server) - cpu) * 1e6 / (self.seen.count.get() - before) as f64;
-        let mut latencies = std::mem::take(&mut *self.seen.latencies.borrow_mut());
-        latencies.sort_unstable();
-        let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default();
-        let (cpu, begun, before) = (self::cpu(server), Instant::now(), self.seen.count.get());
+        let p99 = self.seen.p99();
+        let saturated = match self.burst {
+            Some(burst) => self.bursts(server, burst).await,
+            None => self.saturate(server).await,
+        };
+        Figures { low_us: low, p99, saturated }
+    }
+
+    pub(crate) fn burst(&self) -> u64 {
+        self.burst.unwrap_or_default()
+    }
+
+    /// Has bursts grow for as long as that makes a delivery cheaper: the server is to be what limits the
+    /// rate, not the burst. One that writes each message by itself gains nothing by it.
+    async fn saturate(&mut self, server: &mut Server) -> Saturated {
+        let [mut burst, most] = BURSTS;
+        let mut best = self.bursts(server, burst).await;
+        self.burst = Some(burst);
+        while burst < most {
+            burst *= 2;
+            let next = self.bursts(server, burst).await;
+            if next.us > best.us * WORTH {
+                break;
+            }
+            best = next;
+            self.burst = Some(burst);
+        }
+        best
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    async fn bursts(&mut self, server: &mut Server, burst: u64) -> Saturated {
+        self.seen.sample.set(SAMPLE);
+        let (cpu, begun, before) = (cpu(server), Instant::now(), self.seen.count.get());
         while begun.elapsed() < SATURATED {
-            self.publish_and_wait(server, BURST).await;
+            self.publish_and_wait(server, burst).await;
         }
         let deliveries = (self.seen.count.get() - before) as f64;
-        Figures {
-            idle_kb: self.idle_kb,
-            low_us: low,
-            p99: Duration::from_nanos(p99),
+        Saturated {
+            p99: self.seen.p99(),
             rate: deliveries / begun.elapsed().as_secs_f64(),
-            saturated_us: (self::cpu(server) - cpu) * 1e6 / deliveries,
+            us: (self::cpu(server) - cpu) * 1e6 / deliveries,
         }
     }
 
@@ -160,11 +242,15 @@ impl Crowd {
     }
 }
 
-async fn open(kind: Kind, port: u16) -> TcpStream {
+async fn open(kind: Kind, port: u16, client: usize) -> TcpStream {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let path = if kind == Kind::Gateway { "/ws/feed" } else { "/" };
+    // Everybody is somebody there: what a gateway keeps of a user is part of what a client costs.
+    let (path, auth) = match kind {
+        Kind::Gateway => ("/ws/feed", format!("Authorization: Bearer {}\r\n", key(client))),
+        Kind::Nats | Kind::Node => ("/", String::new()),
+    };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: bench\r\n{auth}Connection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -222,10 +308,7 @@ fn count(bytes: &[u8], seen: &Seen) -> usize {
             return at + rest.len().saturating_sub(MARK.len() - 1);
         };
         let Some(message) = rest.get(mark..mark + MESSAGE) else { return at + mark };
-        let stamp = std::str::from_utf8(&message[MARK.len()..MARK.len() + STAMP]).unwrap();
-        let sent: u64 = stamp.parse().unwrap();
-        seen.latencies.borrow_mut().push(now().saturating_sub(sent));
-        seen.count.set(seen.count.get() + 1);
+        seen.message(message);
         at += mark + MESSAGE;
     }
 }

@@ -6,9 +6,13 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use wsmux::WsManager;
-use wsmux::gateway::{Gateway, GatewayConfig};
+use wsmux::gateway::auth::{ApiKeys, Auth};
+use wsmux::gateway::{Entrance, Gateway, GatewayConfig};
 
-use crate::maker::payload;
+use crate::maker::{key, payload};
+
+/// How many may come at most.
+const CLIENTS: usize = 100_000;
 
 pub(crate) fn serve() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -19,7 +23,13 @@ pub(crate) fn serve() {
             .shards(1)
             .ping_interval(Duration::from_secs(3600))
             .queue_bytes(64 << 20);
-        let gateway = Gateway::builder(manager).config(config).build();
+        let mut keys = ApiKeys::new();
+        for client in 0..CLIENTS {
+            keys.add(&format!("user {client}"), &key(client)).unwrap();
+        }
+        let doors =
+            Entrance::builder().auth(Auth::new().api_keys(keys)).per_address(CLIENTS).build();
+        let gateway = Gateway::builder(manager).config(config).doors(doors).build();
         let feed = gateway.publisher("feed".try_into().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap().port());

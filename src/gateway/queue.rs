@@ -77,14 +77,21 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, chunk: &Arc<Chunk>) {
-        self.bytes += chunk.bytes.len();
         let range = 0..chunk.bytes.len();
-        self.entries.push_back(Entry::Data { chunk: Arc::clone(chunk), range });
+        self.push_entry(Entry::Data { chunk: Arc::clone(chunk), range });
     }
 
     pub(super) fn push_word(&mut self, word: Bytes) {
-        self.bytes += word.len();
-        self.entries.push_back(Entry::Word(word));
+        self.push_entry(Entry::Word(word));
+    }
+
+    fn push_entry(&mut self, entry: Entry) {
+        self.bytes += entry.bytes().len();
+        if self.entries.capacity() == 0 {
+            // Most often it is sent before anything else comes.
+            self.entries.reserve_exact(1);
+        }
+        self.entries.push_back(entry);
     }
 
     /// What is to be written next, in at most `slices.len()` pieces. Returns how many those are.
@@ -111,6 +118,10 @@ impl Queue {
             written -= left;
             self.sent = 0;
             self.entries.pop_front();
+        }
+        if self.entries.capacity() > 1 {
+            // Room for a backlog is not kept, as most clients have none.
+            self.entries = VecDeque::new();
         }
     }
 

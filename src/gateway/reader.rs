@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -20,19 +19,12 @@ use super::visitor::Visitor;
 use super::words::{self, Id, Word};
 use crate::name::StreamName;
 
-/// A client whose connection is open.
+/// What there is to know of a client whose connection is open.
 pub(super) struct Client {
     pub(super) close_timeout: Duration,
     pub(super) doors: Arc<dyn Doors>,
-    /// What came behind the handshake.
-    pub(super) early: Bytes,
-    pub(super) form: Form,
-    pub(super) input: Input,
     pub(super) max_message: usize,
-    /// The name of a raw relay.
-    pub(super) name: Option<StreamName>,
     pub(super) shard: ShardHandle,
-    pub(super) visitor: Visitor,
 }
 
 /// Has the shard forget a client.
@@ -59,7 +51,9 @@ impl From<Violation> for Last {
     }
 }
 
-struct Reader {
+/// The reading side of a client that a shard knows.
+pub(super) struct Reader {
+    close_timeout: Duration,
     control: Arc<Control>,
     decoder: Decoder,
     doors: Arc<dyn Doors>,
@@ -68,32 +62,44 @@ struct Reader {
     visitor: Visitor,
 }
 
-/// Reads until the connection has ended.
-pub(super) async fn read(client: Client, arrival: Arrival) {
-    let Client { close_timeout, doors, early, form, mut input, max_message, name, shard, visitor } =
-        client;
-    let control = Arc::clone(&arrival.control);
-    let (answer, id) = oneshot::channel();
-    if shard.passages.send(Passage::Comes(arrival, answer)).is_err() {
-        return;
-    }
-    let Ok(id) = id.await else { return };
-    let place = Place { id, shard };
-    let decoder = Decoder::new(max_message);
-    let mut reader = Reader { control, decoder, doors, form, place, visitor };
-    if let Some(name) = name {
-        reader.ask(Ask::Subscribe(Id::default(), vec![name])).await;
-    }
-    reader.decoder.feed(&early);
-    drop(early);
-    if let Some(last) = reader.serve(&mut input).await {
-        reader.ask(Ask::Close(last.code, last.reason)).await;
-    }
-    // The client has a while to say goodbye, and what it says else is not heard.
-    let _ = timeout(close_timeout, reader.see_off(&mut input)).await;
-}
-
 impl Reader {
+    /// Has a shard take a client in; `None` where the shard has gone.
+    pub(super) async fn enter(client: Client, arrival: Arrival) -> Option<Self> {
+        let Client { close_timeout, doors, max_message, shard } = client;
+        let (control, form) = (Arc::clone(&arrival.control), arrival.form);
+        let visitor = arrival.visitor.clone();
+        let (answer, id) = oneshot::channel();
+        shard.passages.send(Passage::Comes(arrival, answer)).ok()?;
+        let place = Place { id: id.await.ok()?, shard };
+        let decoder = Decoder::new(max_message);
+        Some(Self { close_timeout, control, decoder, doors, form, place, visitor })
+    }
+
+    /// Reads the only name of a raw relay.
+    pub(super) async fn relay(&self, name: StreamName) {
+        self.ask(Ask::Subscribe(Id::default(), vec![name])).await;
+    }
+
+    /// Takes what came behind the handshake.
+    pub(super) fn take_early(&mut self, bytes: &[u8]) {
+        self.decoder.feed(bytes);
+    }
+
+    /// Reads until the connection has ended.
+    ///
+    /// There is one of these for each client, so it is kept small: what it has is used where it stands,
+    /// and what is rarely done is in a box.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps twice what it is given")]
+    pub(super) fn run(mut self, mut input: Input) -> impl Future<Output = ()> + Send {
+        async move {
+            if let Some(last) = self.serve(&mut input).await {
+                Box::pin(self.ask(Ask::Close(last.code, last.reason))).await;
+            }
+            // The client has a while to say goodbye, and what it says else is not heard.
+            let _ = timeout(self.close_timeout, self.see_off(&mut input)).await;
+        }
+    }
+
     /// Serves the client while the connection is open. Returns what to tell it last, if anything.
     async fn serve(&mut self, input: &mut Input) -> Option<Last> {
         loop {
@@ -143,32 +149,29 @@ impl Reader {
         while let Some(incoming) = self.decoder.next()? {
             match incoming {
                 Incoming::Close(code) => return Err(Last { code, reason: "" }),
-                Incoming::Ping(payload) => {
-                    self.may_say()?;
-                    self.ask(Ask::Say(frame::frame(frame::PONG, &payload))).await;
-                }
                 Incoming::Pong => {}
-                Incoming::Text(text) => {
+                said => {
                     self.may_say()?;
-                    match self.form {
-                        #[cfg(feature = "test-util")]
-                        Form::Echo => self.echo(frame::TEXT, text.as_bytes()).await,
-                        Form::Words => self.hear(&text).await,
-                        Form::Raw => {}
-                    }
-                }
-                Incoming::Binary(bytes) => {
-                    self.may_say()?;
-                    match self.form {
-                        #[cfg(feature = "test-util")]
-                        Form::Echo => self.echo(frame::BINARY, &bytes).await,
-                        Form::Words => self.not_understood().await,
-                        Form::Raw => drop(bytes),
-                    }
+                    Box::pin(self.answer(said)).await;
                 }
             }
         }
         Ok(())
+    }
+
+    async fn answer(&self, said: Incoming) {
+        match (said, self.form) {
+            (Incoming::Ping(payload), _) => {
+                self.ask(Ask::Say(frame::frame(frame::PONG, &payload))).await;
+            }
+            #[cfg(feature = "test-util")]
+            (Incoming::Text(text), Form::Echo) => self.echo(frame::TEXT, text.as_bytes()).await,
+            #[cfg(feature = "test-util")]
+            (Incoming::Binary(bytes), Form::Echo) => self.echo(frame::BINARY, &bytes).await,
+            (Incoming::Text(text), Form::Words) => self.hear(&text).await,
+            (Incoming::Binary(_), Form::Words) => self.not_understood().await,
+            (_, Form::Raw) | (Incoming::Close(_) | Incoming::Pong, _) => {}
+        }
     }
 
     fn may_say(&self) -> Result<(), Last> {
@@ -179,7 +182,7 @@ impl Reader {
         }
     }
 
-    async fn hear(&mut self, text: &str) {
+    async fn hear(&self, text: &str) {
         match Word::read(text) {
             None => self.not_understood().await,
             Some(Word::Ping { id }) => self.ask(Ask::Say(words::pong(&id))).await,
@@ -238,5 +241,35 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::gateway::doors::Open;
+
+    /// What a task for each client costs is most of what an idle client costs.
+    #[tokio::test]
+    async fn the_task_of_a_client_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (asks, _asked) = mpsc::channel(1);
+        let (passages, _passed) = mpsc::unbounded_channel();
+        let shard = ShardHandle { asks, passages };
+        let reader = Reader {
+            close_timeout: Duration::ZERO,
+            control: Arc::default(),
+            decoder: Decoder::new(1),
+            doors: Arc::new(Open),
+            form: Form::Words,
+            place: Place { id: ClientId { key: 0, number: 0 }, shard },
+            visitor: Visitor::new("ann", ()),
+        };
+        let task = reader.run(Input::Tcp(socket.into_split().0));
+        assert!(size_of_val(&task) <= 640, "{} bytes", size_of_val(&task));
     }
 }

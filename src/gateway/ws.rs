@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::control::{Arrival, Control, Form};
 use super::io;
-use super::reader::{self, Client};
+use super::reader::{Client, Reader};
 use super::shared::Shared;
 use super::upgrade;
 use super::visitor::Visitor;
@@ -79,19 +79,19 @@ async fn hand_over(
         counted: shared.hub.counts(|hub| &hub.clients),
         form,
         output,
-        visitor: visitor.clone(),
+        visitor,
     };
     let client = Client {
         close_timeout: shared.config.close_timeout,
         doors: Arc::clone(&shared.doors),
-        early,
-        form,
-        input,
         max_message: shared.config.max_message,
-        name,
         shard: shared.shard(),
-        visitor,
     };
+    let Some(mut reader) = Reader::enter(client, arrival).await else { return };
+    if let Some(name) = name {
+        reader.relay(name).await;
+    }
+    reader.take_early(&early);
     // A task of its own: this one is as large as an upgrade, and that one stays.
-    tokio::spawn(reader::read(client, arrival));
+    tokio::spawn(reader.run(input));
 }
