@@ -1,15 +1,23 @@
 //! The files in `monitoring/` ask for what there is: every metric, label and value that a query
-//! names is in the text of a manager, and every metric has a panel.
+//! names is in the text of a manager or a gateway, every metric has a panel, and every alert has an entry in
+//! the runbook.
 
-#![cfg(feature = "prometheus")]
+#![cfg(feature = "gateway")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::body::Body;
 use futures::future::FutureExt as _;
+use http::Request;
+use http_body_util::BodyExt as _;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
+use wsmux::gateway::auth::{ApiKeys, Auth};
+use wsmux::gateway::{Doors as _, Entrance, Gateway, Ops};
 use wsmux::protocol::Direct;
 use wsmux::test_util::memory::{self, MemoryServer};
 use wsmux::{Config, Limiter, Message, WsManager};
@@ -17,6 +25,7 @@ use wsmux::{Config, Limiter, Message, WsManager};
 const DASHBOARD: &str = include_str!("../monitoring/grafana-dashboard.json");
 const ALERTS: &str = include_str!("../monitoring/alerts.yml");
 const CASES: &str = include_str!("../monitoring/alerts.test.yml");
+const OPERATIONS: &str = include_str!("../docs/operations.md");
 
 #[tokio::test(start_paused = true)]
 async fn every_query_of_the_dashboard_asks_for_what_there_is() {
@@ -49,6 +58,25 @@ async fn every_alert_asks_for_what_there_is_and_says_what_to_do() {
     }
 }
 
+#[test]
+fn every_alert_has_an_entry_in_the_runbook_and_every_entry_an_alert() {
+    let alerts = ALERTS.split("- alert: ").skip(1);
+    let mut alerts: Vec<_> = alerts.map(|alert| alert.lines().next().unwrap()).collect();
+    alerts.sort_unstable();
+    assert_eq!(runbook(OPERATIONS), alerts);
+    let without = OPERATIONS.replace("| `WsmuxReaderLag` |", "| `WsmuxReaderLags` |");
+    assert_ne!(without, OPERATIONS);
+    assert_ne!(runbook(&without), alerts, "one that is missing is noticed");
+}
+
+/// The alerts that the page has an entry for: a row of a table that begins with its name.
+fn runbook(page: &str) -> Vec<&str> {
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("Wsmux")).collect();
+    names.sort_unstable();
+    names
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_query_for_what_there_is_not_is_noticed() {
     let shown = Shown::read(&text().await);
@@ -66,6 +94,9 @@ async fn a_query_for_what_there_is_not_is_noticed() {
         (r#"ws_manager_streams{status!~"open|closed"}"#, "closed"),
         ("sum by (cause) (ws_manager_disconnects_total)", "cause"),
         ("sum without (statuses) (ws_manager_streams)", "statuses"),
+        ("ws_gateway_client", "ws_gateway_client"),
+        ("sum by (kind) (ws_gateway_client offset 10m)", "ws_gateway_client"),
+        (r#"ws_gateway_refused_total{reason=~"full|fool"}"#, "fool"),
     ] {
         assert_eq!(shown.check(query), Err(what.to_owned()), "{query}");
     }
@@ -122,18 +153,43 @@ fn the_dashboard_is_one_that_grafana_takes() {
 
 /// The checks of `promtool` are the script's; this is what it reads.
 #[tokio::test(start_paused = true)]
-async fn the_text_is_written_for_promtool() {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.prom");
-    fs::write(path, text().await).unwrap();
+async fn the_texts_are_written_for_promtool() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::write(folder.join("metrics.prom"), managers().await).unwrap();
+    fs::write(folder.join("gateway.prom"), gateway().await).unwrap();
+}
+
+/// All that there is: the text of managers, and what a gateway writes beside its own manager's.
+async fn text() -> String {
+    let gateway = gateway().await;
+    let own = gateway.find("# HELP ws_gateway").expect("it writes of itself");
+    managers().await + &gateway[own..]
 }
 
 /// What two managers write, of which one has seen much.
-async fn text() -> String {
+async fn managers() -> String {
     let (spot, mut server) = manager("spot");
     let (futures, _futures_server) = manager(r#"fu"tu\res"#);
     let _waiting = futures.subscribe::<Message>("x").unwrap();
     let _alive = see_much(&spot, &mut server).await;
     wsmux::prometheus([&spot, &futures])
+}
+
+/// `/metrics` of a gateway with a user.
+async fn gateway() -> String {
+    let (manager, _server) = manager("gateway");
+    let mut keys = ApiKeys::new();
+    keys.add("ann", "the-key-of-ann-0123456789").unwrap();
+    let entrance = Entrance::builder().auth(Auth::new().api_keys(keys)).build();
+    let ops = Ops::new(Gateway::new(manager)).entrance(entrance.clone());
+    let ask = Request::get("/ws").header("authorization", "Bearer the-key-of-ann-0123456789");
+    let (parts, ()) = ask.body(()).unwrap().into_parts();
+    let _visitor = entrance.admit(&parts, None).await.expect("she has a key");
+    let ask = Request::get("/metrics").body(Body::empty()).unwrap();
+    let answer = TowerToHyperService::new(ops.admin()).call(ask).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(text.to_vec()).unwrap()
 }
 
 fn manager(label: &str) -> (WsManager, MemoryServer) {
@@ -262,7 +318,8 @@ impl Shown {
 }
 
 const GROUPING: [&str; 4] = ["by", "ignoring", "on", "without"];
-const KEYWORDS: [&str; 8] = ["and", "by", "ignoring", "on", "or", "unless", "without", "m"];
+const KEYWORDS: [&str; 9] =
+    ["and", "by", "ignoring", "offset", "on", "or", "unless", "without", "m"];
 
 fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())

@@ -3,6 +3,7 @@
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
 mod behind;
+mod descriptors;
 mod doctor;
 mod ends;
 mod proxy;
@@ -49,7 +50,11 @@ impl Ran {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsmux"));
+    command_by(Command::new(env!("CARGO_BIN_EXE_wsmux")), arguments)
+}
+
+/// By another program that runs it.
+fn command_by(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM"] {

@@ -11,11 +11,11 @@ use super::*;
 
 /// The program, once it is ready.
 pub(super) struct Gateway {
-    admin: Option<String>,
+    pub(super) admin: Option<String>,
     /// Host and port.
     pub(super) at: String,
     lines: Vec<String>,
-    program: Running,
+    pub(super) program: Running,
 }
 
 impl Gateway {
@@ -23,7 +23,7 @@ impl Gateway {
         Self::spawn(command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())).await
     }
 
-    async fn spawn(command: Command) -> Self {
+    pub(super) async fn spawn(command: Command) -> Self {
         let mut program = Running::spawn(command);
         let mut lines = Vec::new();
         while lines.last().is_none_or(|line| line != "ready") {
@@ -46,7 +46,7 @@ impl Gateway {
 }
 
 /// An answer to a request: its status, and the whole of it.
-async fn ask(at: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+pub(super) async fn ask(at: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
     let request =
         format!("{method} {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{headers}\r\n");
     let mut socket = TcpStream::connect(at).await.unwrap();

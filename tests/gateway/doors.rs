@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::StatusCode;
 use http::request::Parts;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use wsmux::StreamName;
 use wsmux::gateway::{Denied, Doors, GatewayConfig, Standing, Visitor};
@@ -132,23 +133,32 @@ async fn who_is_not_let_in_is_answered_before_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn aborted_upgrades_give_their_places_back() {
+async fn ten_thousand_aborted_upgrades_give_their_places_back() {
     let doors = Test::default();
     let stage = doors.stage().await;
-    for at in 0..1000 {
-        let mut socket = stage.tcp().await;
-        let request = "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: \
-                       websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
-                       dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        let end = if at % 2 == 0 { request.len() } else { request.len() - 1 };
-        socket.write_all(&request.as_bytes()[..end]).await.unwrap();
-        if at % 3 == 0 {
-            // Reset, not ended.
-            socket.set_zero_linger().unwrap();
+    // In rounds, as what is not closed yet at the other end takes descriptors of this process, too.
+    for _ in 0..40 {
+        for at in 0..250 {
+            abort_an_upgrade(stage.tcp().await, at).await;
         }
+        // Whoever was there before it has been accepted before it.
+        drop(stage.client().await);
+        doors.until_places_are_free().await;
     }
-    doors.until_places_are_free().await;
     stage.until_clients(0).await;
+}
+
+/// Of six of them each is another: with the whole request or without its end, closed or reset.
+async fn abort_an_upgrade(mut socket: TcpStream, at: usize) {
+    let request = "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: \
+                   websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                   dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let end = if at % 2 == 0 { request.len() } else { request.len() - 1 };
+    socket.write_all(&request.as_bytes()[..end]).await.unwrap();
+    if at % 3 == 0 {
+        // Reset, not ended.
+        socket.set_zero_linger().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
