@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -13,16 +14,20 @@ use super::words;
 use crate::error::Gap;
 use crate::message::Message;
 
-/// The place of an event: in which life of its name's ring, and which one.
+/// The place of an event: in which life of the gateway, of names that come how late, and which one. It is
+/// the place of a reader, too, who has all up to it of each name that it reads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Place {
+    /// What comes later has numbers of its own.
+    pub(super) delay: Duration,
     pub(super) epoch: u64,
     pub(super) number: u64,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{}", self.epoch, self.number)
+        write!(f, "{:x}-{}", self.epoch, self.number)?;
+        if self.delay.is_zero() { Ok(()) } else { write!(f, "-{}", self.delay.as_nanos()) }
     }
 }
 
@@ -30,17 +35,12 @@ impl FromStr for Place {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (epoch, number) = text.split_once('-').ok_or(())?;
+        let (epoch, rest) = text.split_once('-').ok_or(())?;
+        let (number, delay) = rest.split_once('-').unwrap_or((rest, "0"));
         let epoch = u64::from_str_radix(epoch, 16).map_err(|_| ())?;
-        Ok(Self { epoch, number: number.parse().map_err(|_| ())? })
+        let delay = Duration::from_nanos(delay.parse().map_err(|_| ())?);
+        Ok(Self { delay, epoch, number: number.parse().map_err(|_| ())? })
     }
-}
-
-/// Where a reader of `names` names was, by the `Last-Event-ID` that it shows: a place for each name, or
-/// none where it cannot be told.
-pub(super) fn places(id: &str, names: usize) -> Vec<Option<Place>> {
-    let places: Vec<_> = id.split(',').take(names + 1).map(|place| place.parse().ok()).collect();
-    if places.len() == names { places } else { vec![None; names] }
 }
 
 /// One event, without its id.
@@ -169,11 +169,15 @@ mod tests {
 
     #[test]
     fn ids_are_read_as_they_were_written() {
-        let places_of = [Place { epoch: u64::MAX, number: 0 }, Place { epoch: 7, number: 12 }];
-        let id = format!("{},{}", places_of[0], places_of[1]);
-        assert_eq!(places(&id, 2), places_of.map(Some));
-        for (id, names) in [("", 1), (&*id, 1), (&*id, 3), ("7-x", 1), ("-", 1)] {
-            assert_eq!(places(id, names), vec![None; names], "{id}");
+        let second = Duration::from_secs(1);
+        for delay in [Duration::ZERO, 15 * second, Duration::from_nanos(1)] {
+            for number in [0, u64::MAX] {
+                let place = Place { delay, epoch: u64::MAX, number };
+                assert_eq!(place.to_string().parse(), Ok(place));
+            }
+        }
+        for id in ["", "7", "7-x", "-", "7-1-", "7-1-x", "7-1-2-3", "7-1,7-2"] {
+            assert!(id.parse::<Place>().is_err(), "{id}");
         }
     }
 }

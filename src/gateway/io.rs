@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, Wr
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::listen::Deadline;
+
 /// What is read at once. It is on the stack, so an idle client holds none.
 const READ: usize = 4096;
 
@@ -37,18 +39,25 @@ pub(super) enum Output {
 
 /// Takes a connection apart, with what came behind the handshake.
 pub(super) fn split(upgraded: Upgraded) -> (Input, Output, Bytes) {
-    // From hyper's own connections, and from the one that finds out about the version first, which
+    // From this crate's `listen`, hyper's own connections, and from the one that finds out about the version first, which
     // `axum::serve` uses.
-    let (tcp, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (parts.io.into_inner(), parts.read_buf),
+    let upgraded = match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
+        Ok(parts) => return of_tcp(parts.io.into_inner().into_inner(), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => of_tcp(parts.io.into_inner(), parts.read_buf),
         Err(upgraded) => match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => (parts.io.into_inner(), parts.read_buf),
+            Ok(parts) => of_tcp(parts.io.into_inner(), parts.read_buf),
             Err(upgraded) => {
                 let (read, write) = tokio::io::split(TokioIo::new(upgraded));
-                return (Input::Other(read), Output::Other(Some(write)), Bytes::new());
+                (Input::Other(read), Output::Other(Some(write)), Bytes::new())
             }
         },
-    };
+    }
+}
+
+fn of_tcp(tcp: TcpStream, early: Bytes) -> (Input, Output, Bytes) {
     // Rounds are joined here, and nothing is gained by waiting for more.
     let _ = tcp.set_nodelay(true);
     let (read, write) = tcp.into_split();

@@ -45,6 +45,7 @@ mod io;
 pub mod limits;
 pub mod listen;
 mod news;
+mod numbers;
 mod ops;
 mod own;
 mod pages;

@@ -16,6 +16,7 @@ use super::control::ShardHandle;
 use super::doors::Doors;
 use super::feed::{Source, Unread};
 use super::hub::Hub;
+use super::numbers::Numbers;
 use super::shard::Shard;
 use super::tail::{Tail, Tails};
 use super::visitor::Visitor;
@@ -114,6 +115,11 @@ impl Shared {
             };
             (status, format!("{why}\n")).into_response()
         })
+    }
+
+    /// The order of all events.
+    pub(super) fn numbers(&self) -> &Numbers {
+        self.tails.numbers()
     }
 
     /// Tells when nobody is let in any more.

@@ -15,6 +15,7 @@ use super::config::GatewayConfig;
 use super::event::{Event, Place};
 use super::feed::{Source, Unread};
 use super::news::{Feed, News};
+use super::numbers::Numbers;
 use super::words;
 use crate::error::StreamError;
 use crate::message::Message;
@@ -26,6 +27,7 @@ pub(super) struct Tails {
     /// Dropped with the gateway, which ends the tails that nobody reads.
     alive: watch::Sender<()>,
     names: Mutex<HashMap<Key, Arc<Tail>>>,
+    numbers: Arc<Numbers>,
 }
 
 /// A name, and how much later it comes.
@@ -36,8 +38,8 @@ type Key = (StreamName, Duration);
 pub(super) struct Tail {
     /// Tells who reads that there is more.
     changed: watch::Sender<()>,
-    epoch: u64,
     key: Key,
+    numbers: Arc<Numbers>,
     pub(super) prefix: Bytes,
     ring: Mutex<Ring>,
     /// How often somebody came to read it.
@@ -47,9 +49,10 @@ pub(super) struct Tail {
 #[derive(Debug, Default)]
 struct Ring {
     bytes: usize,
-    events: VecDeque<Arc<Event>>,
-    /// The number of the first one in here.
-    first: u64,
+    /// By their numbers, which rise.
+    events: VecDeque<(u64, Arc<Event>)>,
+    /// What was up to here is no longer there, or never was.
+    gone: u64,
     is_ended: bool,
     latest: Option<(u64, Message)>,
     status: &'static str,
@@ -60,14 +63,15 @@ struct Ring {
 pub(super) enum Next {
     Ended,
     Event(u64, Arc<Event>),
-    /// What was there is no longer. It goes on from that number.
+    /// What was there is no longer, up to that number.
     Missed(u64),
     Nothing,
 }
 
 impl Default for Tails {
     fn default() -> Self {
-        Self { alive: watch::Sender::new(()), names: Mutex::default() }
+        let (alive, _) = watch::channel(());
+        Self { alive, names: Mutex::default(), numbers: Arc::default() }
     }
 }
 
@@ -87,11 +91,12 @@ impl Tails {
             return Ok((Arc::clone(tail), changes));
         }
         let (feed, latest) = source.open(name, delay)?;
-        let ring = Ring { latest: latest.map(|message| (0, message)), first: 1, ..Ring::default() };
+        let gone = self.numbers.fresh();
+        let ring = Ring { latest: latest.map(|message| (gone, message)), gone, ..Ring::default() };
         let tail = Arc::new(Tail {
             changed: watch::Sender::new(()),
-            epoch: rand::random(),
             key,
+            numbers: Arc::clone(&self.numbers),
             prefix: words::data_prefix(name.as_str()),
             ring: Mutex::new(ring),
             visits: AtomicU64::new(0),
@@ -101,6 +106,11 @@ impl Tails {
         let guard = Listed { tail: Arc::clone(&tail), tails: Arc::downgrade(self) };
         tokio::spawn(follow(guard, feed, config.clone(), self.alive.subscribe()));
         Ok((tail, changes))
+    }
+
+    /// The order of all events.
+    pub(super) fn numbers(&self) -> &Numbers {
+        &self.numbers
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Tail>>> {
@@ -176,31 +186,35 @@ impl Tail {
         &self.key.0
     }
 
+    /// How much later it comes.
+    pub(super) fn delay(&self) -> Duration {
+        self.key.1
+    }
+
     pub(super) fn place(&self, number: u64) -> Place {
-        Place { epoch: self.epoch, number }
+        Place { delay: self.key.1, epoch: self.numbers.epoch(), number }
     }
 
-    /// The number of the next event, and what the name is doing.
-    pub(super) fn end_of(&self) -> (u64, &'static str) {
-        let ring = self.lock();
-        (ring.next(), ring.status)
+    /// What the name is doing.
+    pub(super) fn status(&self) -> &'static str {
+        self.lock().status
     }
 
-    /// Where to go on after `place`; `None` where that cannot be without a gap.
-    pub(super) fn after(&self, place: Option<Place>) -> Option<u64> {
-        let place = place.filter(|place| place.epoch == self.epoch)?;
-        let ring = self.lock();
-        let next = place.number.checked_add(1)?;
-        (ring.first..=ring.next()).contains(&next).then_some(next)
+    /// Whether a reader that was at `place` can go on there without a gap.
+    pub(super) fn has_all_after(&self, place: Place) -> bool {
+        let is_own = place == self.place(place.number) && place.number <= self.numbers.upto();
+        is_own && place.number >= self.lock().gone
     }
 
-    /// What has that number.
-    pub(super) fn at(&self, number: u64) -> Next {
+    /// What comes after that number.
+    pub(super) fn after(&self, number: u64) -> Next {
         let ring = self.lock();
-        let Some(at) = number.checked_sub(ring.first) else { return Next::Missed(ring.first) };
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        if number < ring.gone {
+            return Next::Missed(ring.gone);
+        }
+        let at = ring.events.partition_point(|(own, _)| *own <= number);
         match ring.events.get(at) {
-            Some(event) => Next::Event(number, Arc::clone(event)),
+            Some((number, event)) => Next::Event(*number, Arc::clone(event)),
             None if ring.is_ended => Next::Ended,
             None => Next::Nothing,
         }
@@ -244,15 +258,19 @@ impl Tail {
                 events.push(Event::status(name, news));
             }
         }
+        // Dropped last: numbers are seen when their events are.
+        let mut turn = self.numbers.turn();
         let mut ring = self.lock();
-        if let Some((at, message)) = latest {
-            ring.latest = Some((ring.next() + at as u64, message));
-        }
         ring.status = status.unwrap_or(ring.status);
-        for event in events {
-            ring.push(event, config);
+        for (at, event) in events.into_iter().enumerate() {
+            let number = turn.next();
+            if let Some((_, message)) = latest.take_if(|(own, _)| *own == at) {
+                ring.latest = Some((number, message));
+            }
+            ring.push(number, event, config);
         }
         drop(ring);
+        drop(turn);
         self.changed.send_replace(());
     }
 
@@ -263,20 +281,16 @@ impl Tail {
 }
 
 impl Ring {
-    fn next(&self) -> u64 {
-        self.first + self.events.len() as u64
-    }
-
-    fn push(&mut self, event: Event, config: &GatewayConfig) {
+    fn push(&mut self, number: u64, event: Event, config: &GatewayConfig) {
         self.bytes += event.len();
-        self.events.push_back(Arc::new(event));
+        self.events.push_back((number, Arc::new(event)));
         // The newest stays, however long it is.
         while self.events.len() > 1
             && (self.events.len() > config.replay || self.bytes > config.replay_bytes)
         {
-            if let Some(oldest) = self.events.pop_front() {
+            if let Some((number, oldest)) = self.events.pop_front() {
                 self.bytes -= oldest.len();
-                self.first += 1;
+                self.gone = number;
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ struct Inner {
     /// The same, as what it is.
     standing_as: Arc<dyn Any + Send + Sync>,
     user: Arc<str>,
+    /// Who it has said to be once it was in.
+    user_said: OnceLock<Arc<str>>,
 }
 
 /// What a visitor may do, as of now. It may change while the visitor is connected.
@@ -60,7 +62,8 @@ pub trait Standing: Send + Sync + 'static {
         true
     }
 
-    /// How much later than they come the visitor is sent messages. Asked when it subscribes; what is held
+    /// How much later than they come the visitor is sent messages. Asked when it subscribes, and by a stream of
+    /// events whenever [`version`](Self::version) has changed; what is held
     /// meanwhile is bounded (16 MiB per name and delay), and beyond a gap tells what is missing.
     fn delay(&self) -> Duration {
         Duration::ZERO
@@ -131,13 +134,20 @@ impl Visitor {
             standing: Arc::clone(&standing) as Arc<dyn Standing>,
             standing_as: standing,
             user: user.into(),
+            user_said: OnceLock::new(),
         }))
     }
 
     /// Who it is.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.0.user
+        self.0.user_said.get().unwrap_or(&self.0.user)
+    }
+
+    /// Sets who it is, where that was not known when it was let in. Only the first time: a visitor does not
+    /// become another.
+    pub fn identify(&self, user: impl Into<Arc<str>>) {
+        let _ = self.0.user_said.set(user.into());
     }
 
     /// What it may do.
@@ -182,7 +192,7 @@ impl Visitor {
 impl fmt::Debug for Visitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Visitor")
-            .field("user", &self.0.user)
+            .field("user", &self.user())
             .field("tier", &self.0.standing.tier())
             .finish_non_exhaustive()
     }

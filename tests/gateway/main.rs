@@ -10,6 +10,7 @@ mod batch;
 mod client;
 mod doors;
 mod http;
+mod places;
 mod raw;
 mod schema;
 mod slow;

@@ -64,6 +64,12 @@ impl Auth {
         self
     }
 
+    /// Takes over the tickets that another one has given out, and whatever it gives out from now on is good for
+    /// itself alone.
+    pub(in crate::gateway) fn inherit(&self, other: &Self) {
+        self.tickets.inherit(&other.tickets);
+    }
+
     /// Exchanges who somebody is for a ticket: see [`Auth::ticket_ttl`].
     ///
     /// # Errors

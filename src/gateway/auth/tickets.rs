@@ -74,12 +74,22 @@ impl Tickets {
         if state.by_hash.len() >= self.capacity {
             return Err(AuthError::TooManyTickets);
         }
-        let (number, hash) = (state.next, hash(text.as_bytes()));
-        state.next += 1;
-        state.order.insert(number, hash);
-        state.by_user.entry(Arc::clone(&identity.user)).or_default().push(number);
-        state.by_hash.insert(hash, Out { identity, number, until: now + self.ttl });
+        state.put(hash(text.as_bytes()), identity, now + self.ttl);
         Ok(Secret::new(text))
+    }
+
+    /// Takes those that are out of another store, which has none then: each is good once all the same. Those
+    /// beyond the capacity are lost, the newest first.
+    pub(super) fn inherit(&self, other: &Self) {
+        let mut old = std::mem::take(&mut *other.lock());
+        old.forget_old(Instant::now());
+        let mut state = self.lock();
+        while let Some((_, hash)) = old.order.pop_first() {
+            let Some(out) = old.by_hash.remove(&hash) else { continue };
+            if state.by_hash.len() < self.capacity {
+                state.put(hash, out.identity, out.until);
+            }
+        }
     }
 
     /// Whose ticket this is. It is used up by that.
@@ -96,6 +106,15 @@ impl Tickets {
 }
 
 impl State {
+    fn put(&mut self, hash: Hash, identity: Identity, until: Instant) {
+        let number = self.next;
+        self.next += 1;
+        self.order.insert(number, hash);
+        self.by_user.entry(Arc::clone(&identity.user)).or_default().push(number);
+        self.by_hash.insert(hash, Out { identity, number, until });
+    }
+
+    /// Those that were given out first, as far as they have expired.
     fn forget_old(&mut self, now: Instant) {
         while let Some((_, hash)) = self.order.first_key_value() {
             let hash = *hash;
@@ -181,6 +200,23 @@ mod tests {
         tokio::time::advance(TTL).await;
         tickets.issue(user(4)).unwrap();
         assert_eq!(left(&tickets), (1, 1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tickets_that_are_out_go_over_to_another_store_and_are_good_once() {
+        let (old, new) = (Tickets::new(TTL, 10), Tickets::new(2 * TTL, 3));
+        let mut out: Vec<_> = (0..5).map(|_| old.issue(ann()).unwrap()).collect();
+        tokio::time::advance(TTL / 2).await;
+        new.inherit(&old);
+        assert_eq!((left(&old), left(&new)), ((0, 0, 0), (3, 1, 3)));
+        assert_eq!(old.redeem(out[0].expose()), Err(AuthError::Invalid), "it is good in one place");
+        assert_eq!(new.redeem(out[0].expose()), Ok(ann()));
+        assert_eq!(new.redeem(out[0].expose()), Err(AuthError::Invalid));
+        assert_eq!(new.redeem(out.pop().unwrap().expose()), Err(AuthError::Invalid), "no room");
+        tokio::time::advance(TTL / 2).await;
+        assert_eq!(new.redeem(out[1].expose()), Err(AuthError::Expired), "no longer than it was");
+        new.issue(ann()).unwrap();
+        assert_eq!(left(&new), (1, 1, 1), "and nothing of the others is left");
     }
 
     #[tokio::test(start_paused = true)]

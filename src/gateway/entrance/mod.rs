@@ -121,11 +121,13 @@ impl Entrance {
         self.settings().tiers.clone()
     }
 
-    /// Sets everything anew, for all clones. Who is in stays in, and counts. Tickets that are out are
-    /// lost. Who is in is of its old tier for as long as the [tiers](EntranceBuilder::tiers) are others:
+    /// Sets everything anew, for all clones. Who is in stays in, and counts. Tickets that are out stay good
+    /// for as long as they were, whatever they were given for: as many as may be out now. Who is in is of its old tier for as long as the [tiers](EntranceBuilder::tiers) are others:
     /// give it the same, and [replace](Tiers::replace) what they are.
     pub fn replace(&self, settings: EntranceBuilder) {
-        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        let mut current = self.0.settings.write().unwrap_or_else(PoisonError::into_inner);
+        settings.auth.inherit(&current.auth);
+        *current = Arc::new(settings);
     }
 
     fn settings(&self) -> Arc<EntranceBuilder> {
@@ -178,7 +180,10 @@ impl Entrance {
         let seat = visitor.standing_as::<Seat>().ok_or(Denied::Proof)?;
         let identity = self.settings().auth.in_band(proof).map_err(|_| Denied::Proof)?;
         match seat.user() {
-            None => self.seat(seat, &identity).await?,
+            None => {
+                self.seat(seat, &identity).await?;
+                visitor.identify(Arc::clone(&identity.user));
+            }
             Some(user) if *user == identity.user => {
                 // The tier that the proof names, if that is where tiers come from.
                 self.settings().tiers.member(&identity).await;

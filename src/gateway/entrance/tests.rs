@@ -166,7 +166,7 @@ async fn a_websocket_client_may_say_in_band_who_it_is_and_reads_nothing_until_th
     let visitor = come(&entrance, &upgrade).await.unwrap();
     let trades = name("btcusdt@trade");
     assert_eq!(visitor.may_read(&trades), Err(Denied::Proof));
-    assert_eq!(visitor.standing().max_names(), 0);
+    assert_eq!((visitor.standing().max_names(), visitor.user()), (0, "unknown"));
     let left = visitor.expires_at().unwrap() - Instant::now();
     assert_eq!(left, Duration::from_secs(10), "it has so long to say it");
     assert_eq!(entrance.renew(&visitor, "wrong").await, Err(Denied::Proof));
@@ -177,6 +177,7 @@ async fn a_websocket_client_may_say_in_band_who_it_is_and_reads_nothing_until_th
     assert_eq!(visitor.may_read(&trades), Ok(()));
     assert_eq!(visitor.may_read(&name("btcusdt@depth")), Err(Denied::Name));
     assert_eq!(visitor.expires_at(), None, "an API key lasts");
+    assert_eq!(visitor.user(), "ann", "and whom operators are shown");
     let closed = builder().in_band(false).build();
     assert_eq!(refused(&closed, &upgrade).await.0, 401);
 }
@@ -321,6 +322,10 @@ async fn what_is_set_anew_holds_for_all_clones_and_who_is_in_counts_on() {
     let clone = entrance.clone();
     let ann = request(Some(ANN), &[]);
     let held = come(&clone, &ann).await.unwrap();
+    let bearer = format!("Bearer {ANN}");
+    let ticket = post(&entrance, "POST", &[("authorization", &bearer)]).await;
+    let ticket = ticket.into_body().collect().await.unwrap().to_bytes();
+    let ticket: serde_json::Value = serde_json::from_slice(&ticket).unwrap();
     let mut keys = ApiKeys::new();
     keys.add("eve", "the-key-of-eve-0123456789").unwrap();
     let again = Entrance::builder().auth(Auth::new().api_keys(keys)).per_address(1);
@@ -332,4 +337,13 @@ async fn what_is_set_anew_holds_for_all_clones_and_who_is_in_counts_on() {
     drop(held);
     assert!(come(&clone, &eve).await.is_ok());
     assert_eq!(refused(&clone, &ann).await.0, 401);
+    let uri = format!("/ws?ticket={}", ticket["ticket"].as_str().unwrap());
+    let shown = Request::get(uri).header(HOST, "streams.example.com").body(()).unwrap();
+    let shown = shown.into_parts().0;
+    assert_eq!(
+        come(&clone, &shown).await.unwrap().user(),
+        "ann",
+        "a ticket that is out stays good"
+    );
+    assert_eq!(refused(&clone, &shown).await.0, 401, "once");
 }

@@ -24,6 +24,10 @@ pub struct ListenConfig {
     pub keep_alive: Duration,
     /// How long what was sent may wait for an acknowledgement (`TCP_USER_TIMEOUT`, Linux). 30 s.
     pub user_timeout: Duration,
+    /// How long a client may take nothing of an answer: a stream of events that nobody reads ends after
+    /// that. 30 s. WebSocket clients have the gateway's own
+    /// [`write_timeout`](field@crate::gateway::GatewayConfig::write_timeout).
+    pub write_timeout: Duration,
 }
 
 impl Default for ListenConfig {
@@ -36,6 +40,7 @@ impl Default for ListenConfig {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             user_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -56,6 +61,7 @@ macro_rules! setters {
 }
 
 setters! {
+    write_timeout: Duration,
     accept_pause: Duration,
     connections: usize,
     drain_timeout: Duration,

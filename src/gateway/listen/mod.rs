@@ -9,6 +9,7 @@
 //! | headers come within [`header_timeout`](field@ListenConfig::header_timeout) | 10 s | the connection ends |
 //! | that many connections at once, [`connections`](field@ListenConfig::connections) | 10,000 | they wait in the backlog |
 //! | `accept` that fails pauses, [`accept_pause`](field@ListenConfig::accept_pause) | 100 ms | |
+//! | what is written is taken, [`write_timeout`](field@ListenConfig::write_timeout) | 30 s | the connection ends |
 //! | a dead peer is found, [`user_timeout`](field@ListenConfig::user_timeout) | 30 s | the kernel ends the connection |
 //! | all ends within [`drain_timeout`](field@ListenConfig::drain_timeout) | 10 s | what is left is aborted |
 //!
@@ -16,6 +17,7 @@
 //! by the gateway's [`Entrance`](super::Entrance).
 
 mod config;
+mod deadline;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub use self::config::ListenConfig;
+pub(super) use self::deadline::Deadline;
 
 /// Serves `router` to whoever connects, until `stop` is done: then it accepts nobody any more, lets
 /// requests that are under way come to their end, and returns when all have, or
@@ -136,7 +139,7 @@ async fn serve(
         .header_read_timeout(config.header_timeout)
         .max_headers(64)
         .max_buf_size(config.header_bytes.max(8 << 10))
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(Deadline::new(socket, config.write_timeout)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let stopping = async {

@@ -144,3 +144,32 @@ fn only_what_concerns_one_connection_is_tried_again_at_once() {
         assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
     }
 }
+
+/// Tells when it is dropped.
+struct Told(Arc<Notify>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_its_answer_is_cut_off() {
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    let endless = move || {
+        let told = Told(Arc::clone(&told));
+        let chunk = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+        let body = futures::stream::repeat_with(move || {
+            let _ = &told;
+            Ok::<_, std::convert::Infallible>(chunk.clone())
+        });
+        async move { axum::body::Body::from_stream(body) }
+    };
+    let config = ListenConfig::default().write_timeout(Duration::from_millis(100));
+    let server = start(Router::new().route("/", get(endless)), config).await;
+    let mut stuck = connect(&server).await;
+    stuck.write_all(ASK).await.unwrap();
+    timeout(Duration::from_secs(60), gone.notified()).await.expect("its answer is given up");
+}

@@ -1,12 +1,13 @@
 //! `GET /overview`: the numbers of the dashboard, as JSON.
 //!
 //! `?search=` is part of a name, `&sort=` a column and `&limit=` how many rows: of ten thousand streams
-//! a page shows some. Each look costs as much as listing the streams and judging their health.
+//! a page shows some. Listing the streams and judging their health is done once a second at most, for all who
+//! look.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -21,18 +22,60 @@ use crate::gateway::hub::HubStats;
 use crate::gateway::shared::Shared;
 use crate::observe::{Finding, Health, Latency, StreamInfo};
 
+/// How long what was seen is shown: a page asks once a second.
+const FRESH: Duration = Duration::from_millis(900);
+
 /// Rows in one answer, at most.
 const MAX_ROWS: usize = 1000;
 
 /// What the pages show.
 pub(super) struct Pages {
+    /// What was seen last, and when.
+    seen: Mutex<Option<(Instant, Arc<Seen>)>>,
     shared: Arc<Shared>,
     timeline: Timeline,
 }
 
 impl Pages {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), timeline: Timeline::of(&shared.source.manager) }
+        let timeline = Timeline::of(&shared.source.manager);
+        Self { seen: Mutex::default(), shared: Arc::clone(shared), timeline }
+    }
+
+    /// What is to be seen, no older than [`FRESH`]. Who comes while somebody looks waits for that.
+    fn seen(&self) -> Arc<Seen> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((at, seen)) if at.elapsed() < FRESH => Arc::clone(seen),
+            _ => {
+                let fresh = Arc::new(Seen::look(&self.shared));
+                *seen = Some((Instant::now(), Arc::clone(&fresh)));
+                fresh
+            }
+        }
+    }
+}
+
+/// All that costs much to see.
+struct Seen {
+    health: Health,
+    overall: String,
+    rows: Vec<Row>,
+    stats: HubStats,
+}
+
+impl Seen {
+    fn look(shared: &Shared) -> Self {
+        let manager = &shared.source.manager;
+        let (stats, now) = (shared.hub.stats(), Instant::now());
+        let clients = clients_by_name(&stats);
+        let rows = manager.streams().into_iter().map(|info| row(&info, &clients, now)).collect();
+        Self {
+            health: manager.health(),
+            overall: manager.status().current().to_string(),
+            rows,
+            stats,
+        }
     }
 }
 
@@ -139,13 +182,11 @@ pub(super) async fn overview(
 }
 
 fn look(pages: &Pages, asked: &Asked) -> Overview {
-    let manager = &pages.shared.source.manager;
-    let (health, stats, now) = (manager.health(), pages.shared.hub.stats(), Instant::now());
-    let clients = clients_by_name(&stats);
+    let seen = pages.seen();
+    let Seen { health, stats, .. } = &*seen;
     let search = asked.search.to_lowercase();
-    let is_match = |row: &Row| row.name.to_lowercase().contains(&search);
-    let rows = manager.streams().into_iter().map(|info| row(&info, &clients, now));
-    let mut rows: Vec<Row> = rows.filter(is_match).collect();
+    let is_match = |row: &&Row| row.name.to_lowercase().contains(&search);
+    let mut rows: Vec<&Row> = seen.rows.iter().filter(is_match).collect();
     let matching = rows.len();
     rows.sort_by(|a, b| asked.sort.order(a, b).then_with(|| a.name.cmp(&b.name)));
     rows.truncate(asked.limit.min(MAX_ROWS));
@@ -158,11 +199,11 @@ fn look(pages: &Pages, asked: &Asked) -> Overview {
             websocket: stats.clients,
         },
         connections: health.connections,
-        health: verdict(&health),
+        health: verdict(health),
         matching,
         open_streams: health.open_streams,
-        overall: manager.status().current().to_string(),
-        rows,
+        overall: seen.overall.clone(),
+        rows: rows.into_iter().cloned().collect(),
         streams: health.streams,
         timeline: pages.timeline.told(),
         uptime_ms: millis(health.uptime),
@@ -222,5 +263,47 @@ impl Sort {
             Self::Status => a.status.cmp(b.status),
             Self::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::Value;
+
+    use crate::gateway::handle::Gateway;
+    use crate::manager::WsManager;
+    use crate::message::Message;
+    use crate::protocol::Direct;
+    use crate::test_util::memory;
+
+    use super::*;
+
+    async fn look(router: &axum::Router, query: &str) -> Value {
+        let request = http::Request::get(format!("/overview?{query}")).body(Body::empty()).unwrap();
+        let answer = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_look_at_the_same_time_see_the_same_and_a_second_later_what_is_new() {
+        let (transport, _upstream) = memory::pair();
+        let direct = Direct::new("ws://upstream").unwrap();
+        let manager = WsManager::builder(direct).transport(transport).build().unwrap();
+        let pages = Gateway::new(manager.clone()).pages();
+        assert_eq!(look(&pages, "").await["streams"], 0);
+        let _streams = ["one", "two"].map(|name| manager.subscribe::<Message>(name).unwrap());
+        tokio::time::advance(FRESH - Duration::from_millis(1)).await;
+        assert_eq!(look(&pages, "search=one").await["streams"], 0, "nothing was listed anew");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let seen = look(&pages, "search=one").await;
+        assert_eq!((&seen["streams"], &seen["matching"]), (&2.into(), &1.into()));
+        // Each has its own part of what is shared.
+        let seen = look(&pages, "limit=1&sort=name").await;
+        assert_eq!((&seen["matching"], &seen["rows"][0]["name"]), (&2.into(), &"one".into()));
+        assert_eq!(seen["rows"].as_array().unwrap().len(), 1);
     }
 }

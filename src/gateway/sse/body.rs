@@ -1,5 +1,7 @@
-//! A stream of events: cursors in the tails of its names.
+//! A stream of events: cursors in the tails of its names, in the order of all events.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,29 +12,16 @@ use futures::future::select_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::cursor::Cursor;
 use crate::gateway::event::{Event, Place};
-use crate::gateway::hub::{Counted, Reading};
-use crate::gateway::tail::{Next, Tail};
+use crate::gateway::hub::Counted;
+use crate::gateway::shared::Shared;
 use crate::gateway::visitor::Visitor;
 
 /// About what is handed over at once.
 const CHUNK: usize = 32 << 10;
 
-/// One reader of one name.
-#[derive(Debug)]
-pub(super) struct Cursor {
-    changes: watch::Receiver<()>,
-    /// An event that it is told first: a gap, or what the name is doing.
-    first: Option<Event>,
-    is_done: bool,
-    next: u64,
-    _reading: Reading,
-    tail: Arc<Tail>,
-    version: u64,
-}
-
 /// A client's stream of events.
-#[derive(Debug)]
 pub(super) struct Reader {
     pub(super) _counted: Counted,
     pub(super) cursors: Vec<Cursor>,
@@ -40,31 +29,8 @@ pub(super) struct Reader {
     /// Whether it is of many names, however many there are.
     pub(super) is_many: bool,
     pub(super) keep_alive: Duration,
-    /// Whose turn is first.
-    pub(super) turn: usize,
+    pub(super) shared: Arc<Shared>,
     pub(super) visitor: Visitor,
-}
-
-impl Cursor {
-    /// A reader that comes back after `place`, or comes for the first time where there is none.
-    pub(super) fn new(
-        (tail, changes): (Arc<Tail>, watch::Receiver<()>),
-        place: Option<Option<Place>>,
-        reading: Reading,
-        version: u64,
-    ) -> Self {
-        let name = tail.name().as_str();
-        let (end, status) = tail.end_of();
-        let (next, first) = match place {
-            Some(place) => match tail.after(place) {
-                Some(next) => (next, None),
-                None => (end, Some(Event::replayed(name))),
-            },
-            None if status.is_empty() => (end, None),
-            None => (end, Some(Event::status(name, status))),
-        };
-        Self { changes, first, is_done: false, next, _reading: reading, tail, version }
-    }
 }
 
 impl Reader {
@@ -98,7 +64,7 @@ impl Reader {
     async fn more(&mut self) -> bool {
         let expires_at = self.visitor.expires_at();
         let cursors = self.cursors.iter_mut().filter(|cursor| !cursor.is_done);
-        let changes = cursors.map(|cursor| Box::pin(cursor.changes.changed()));
+        let changes = cursors.map(|cursor| Box::pin(cursor.changed()));
         tokio::select! {
             _ = select_all(changes) => true,
             _ = self.draining.changed() => true,
@@ -107,84 +73,68 @@ impl Reader {
         }
     }
 
-    /// What there is, about as much as is handed over at once.
+    /// What there is, about as much as is handed over at once, in the order of its numbers: so the last of
+    /// them says of each name where the client is.
     fn take(&mut self) -> Bytes {
         let mut out = BytesMut::new();
         if self.visitor.is_expired() {
             return out.freeze();
         }
-        let count = self.cursors.len();
-        self.turn = (self.turn + 1) % count.max(1);
-        for at in 0..count {
-            let at = (at + self.turn) % count;
+        for at in 0..self.cursors.len() {
+            self.cursors[at].look();
             self.check(at, &mut out);
-            while out.len() < CHUNK && !self.cursors[at].is_done {
-                if !self.step(at, &mut out) {
-                    break;
-                }
-            }
+        }
+        // After the look: whatever comes behind this wakes it.
+        let upto = self.shared.numbers().upto();
+        let cursors = self.cursors.iter_mut().enumerate();
+        let due = cursors.filter_map(|(at, cursor)| Some(Reverse((cursor.due(upto)?, at))));
+        let mut due: BinaryHeap<_> = due.collect();
+        let mut owed = self.cursors.iter().filter(|cursor| cursor.owes_gap).count();
+        while out.len() < CHUNK {
+            let Some(Reverse((_, at))) = due.pop() else { break };
+            let cursor = &mut self.cursors[at];
+            owed -= usize::from(cursor.owes_gap);
+            let Some((place, event)) = cursor.take() else { continue };
+            due.extend(cursor.due(upto).map(|number| Reverse((number, at))));
+            // No id says that it was told of all gaps before it was: who goes keeps the id it came with.
+            self.put(at, &event, (owed == 0).then_some(place), &mut out);
         }
         out.freeze()
     }
 
-    /// Whether the visitor may still read the name.
+    /// Whether the visitor may still read the name, and when it is sent what comes.
     fn check(&mut self, at: usize, out: &mut BytesMut) {
         let version = self.visitor.standing().version();
         let cursor = &mut self.cursors[at];
         if cursor.is_done || cursor.version == version {
             return;
         }
-        match self.visitor.may_read(cursor.tail.name()) {
-            Ok(()) => cursor.version = version,
-            Err(why) => {
-                let name = cursor.tail.name().as_str();
-                let refused = Event::refused(name, why.code(), &why.to_string());
-                out.put_slice(refused.alone());
-                cursor.is_done = true;
+        cursor.version = version;
+        let name = cursor.tail.name().clone();
+        if let Err(why) = self.visitor.may_read(&name) {
+            return self.refuse(at, why.code(), &why.to_string(), out);
+        }
+        if cursor.tail.delay() != self.visitor.standing().delay() {
+            match self.shared.tail(&name, &self.visitor) {
+                Ok(tail) => cursor.go_over(tail, self.shared.numbers()),
+                Err(_) => self.refuse(at, "unavailable", "come again later", out),
             }
         }
     }
 
-    /// Puts the next event of a name; `false` where there is none.
-    fn step(&mut self, at: usize, out: &mut BytesMut) -> bool {
-        let cursor = &mut self.cursors[at];
-        if let Some(first) = cursor.first.take() {
-            self.put(at, &first, out);
-            return true;
-        }
-        // Seen now: what comes later wakes it again.
-        cursor.changes.mark_unchanged();
-        match cursor.tail.at(cursor.next) {
-            Next::Event(number, event) => {
-                cursor.next = number + 1;
-                self.put(at, &event, out);
-                true
-            }
-            Next::Missed(next) => {
-                cursor.next = next;
-                cursor.first = Some(Event::replayed(cursor.tail.name().as_str()));
-                true
-            }
-            Next::Ended => {
-                cursor.is_done = true;
-                false
-            }
-            Next::Nothing => false,
-        }
+    fn refuse(&mut self, at: usize, code: &'static str, why: &str, out: &mut BytesMut) {
+        self.cursors[at].is_done = true;
+        let refused = Event::refused(self.cursors[at].tail.name().as_str(), code, why);
+        self.put(at, &refused, None, out);
     }
 
-    /// Puts an event with its id: where each cursor is after it.
-    fn put(&self, at: usize, event: &Event, out: &mut BytesMut) {
-        out.put_slice(b"id: ");
-        for (index, cursor) in self.cursors.iter().enumerate() {
-            if index > 0 {
-                out.put_u8(b',');
-            }
-            out.put_slice(cursor.tail.place(cursor.next - 1).to_string().as_bytes());
+    /// Puts an event, with its id if it has one.
+    fn put(&self, at: usize, event: &Event, place: Option<Place>, out: &mut BytesMut) {
+        if let Some(place) = place {
+            out.put_slice(format!("id: {place}\n").as_bytes());
         }
-        out.put_u8(b'\n');
-        let cursor = &self.cursors[at];
-        out.put_slice(if self.is_many { event.among(&cursor.tail.prefix) } else { event.alone() });
+        let tail = &self.cursors[at].tail;
+        out.put_slice(if self.is_many { event.among(&tail.prefix) } else { event.alone() });
     }
 }
 

@@ -6,6 +6,7 @@
 //! goes on where it was, or is told of a gap where the ring has no more of it.
 
 mod body;
+mod cursor;
 mod routes;
 mod snapshot;
 

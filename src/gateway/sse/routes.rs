@@ -9,8 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::body::{Cursor, Reader};
-use crate::gateway::event::places;
+use super::body::Reader;
+use super::cursor::{Cursor, Start};
 use crate::gateway::shared::Shared;
 use crate::gateway::visitor::Denied;
 use crate::name::StreamName;
@@ -63,12 +63,16 @@ async fn open(
     }
     // Looked at before what it stands for is.
     let version = visitor.standing().version();
-    let mut was_at = last_event_id(&parts.headers).map(|id| places(id, valid.len()).into_iter());
+    let was_at = last_event_id(&parts.headers);
     let mut cursors = Vec::with_capacity(valid.len());
     for name in &valid {
         let tail = shared.tail(name, &visitor)?;
-        let place = was_at.as_mut().map(|places| places.next().flatten());
-        cursors.push(Cursor::new(tail, place, shared.hub.reads(name), version));
+        let start = match was_at {
+            None => Start::First,
+            Some(id) => Start::Again(id.parse().ok()),
+        };
+        let reading = shared.hub.reads(name);
+        cursors.push(Cursor::new(tail, start, reading, version, shared.numbers()));
     }
     let reader = Reader {
         _counted: shared.hub.counts(|hub| &hub.sse),
@@ -76,7 +80,7 @@ async fn open(
         draining: shared.draining(),
         is_many,
         keep_alive: shared.config.keep_alive,
-        turn: 0,
+        shared: Arc::clone(shared),
         visitor,
     };
     let headers = [
