@@ -1,6 +1,7 @@
 //! Slots, tasks and what is told of a stream, case by case.
 
 use super::*;
+use crate::observe::StreamInfo;
 use crate::protocol::DisconnectReason;
 
 impl World {
