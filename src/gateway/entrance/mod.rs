@@ -23,6 +23,7 @@ mod seat;
 mod tests;
 mod ticket;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -107,6 +108,24 @@ impl Entrance {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.0.everybody.count(&())
+    }
+
+    /// How many connections users of each tier have, by its name. Those of whoever is anonymous, or has not said
+    /// yet who it is, are under `unknown`.
+    #[must_use]
+    pub fn connections_by_tier(&self) -> BTreeMap<Arc<str>, usize> {
+        let tiers = self.tiers();
+        let mut by_tier = BTreeMap::new();
+        for (user, tier) in tiers.members() {
+            *by_tier.entry(tier).or_default() += self.0.by_user.count(&user);
+        }
+        by_tier.retain(|_, count| *count > 0);
+        let known: usize = by_tier.values().sum();
+        let unknown = self.connections().saturating_sub(known);
+        if unknown > 0 {
+            *by_tier.entry("unknown".into()).or_default() += unknown;
+        }
+        by_tier
     }
 
     /// How many requests were not let in, by a word for why.

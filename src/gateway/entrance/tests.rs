@@ -347,3 +347,31 @@ async fn what_is_set_anew_holds_for_all_clones_and_who_is_in_counts_on() {
     );
     assert_eq!(refused(&clone, &shown).await.0, 401, "once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_told_by_the_tier_that_their_users_are_of_now() {
+    let source = MemoryTiers::new([("ann", "paid"), ("bob", "free")]);
+    let tiers = Tiers::builder(Tier::new("lowest"))
+        .tier(Tier::new("free"))
+        .tier(Tier::new("paid"))
+        .source(source)
+        .build();
+    let entrance = builder().anonymous(true).tiers(tiers.clone()).build();
+    let told = |entrance: &Entrance| -> Vec<(String, usize)> {
+        let by_tier = entrance.connections_by_tier().into_iter();
+        by_tier.map(|(tier, count)| (tier.to_string(), count)).collect()
+    };
+    assert_eq!(told(&entrance), []);
+    let (ann, bob) = (request(Some(ANN), &[]), request(Some(BOB), &[]));
+    let anns = [come(&entrance, &ann).await.unwrap(), come(&entrance, &ann).await.unwrap()];
+    let others =
+        [come(&entrance, &bob).await.unwrap(), come(&entrance, &request(None, &[])).await.unwrap()];
+    let tier = |name: &str, count| (name.to_owned(), count);
+    assert_eq!(told(&entrance), [tier("free", 1), tier("paid", 2), tier("unknown", 1)]);
+    tiers.replace(Tier::new("lowest"), [Tier::new("free")]);
+    assert_eq!(told(&entrance), [tier("free", 1), tier("lowest", 2), tier("unknown", 1)]);
+    drop(anns);
+    assert_eq!(told(&entrance), [tier("free", 1), tier("unknown", 1)]);
+    drop(others);
+    assert_eq!(told(&entrance), []);
+}

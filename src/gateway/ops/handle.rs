@@ -44,8 +44,10 @@ pub(super) struct Shared {
 #[derive(Clone, Copy)]
 pub(super) struct Sample {
     pub(super) at: Instant,
-    pub(super) delivered: u64,
-    pub(super) rate: Option<f64>,
+    /// What was delivered and what was missed.
+    pub(super) counted: [u64; 2],
+    /// The same per second, before that.
+    pub(super) rates: Option<[f64; 2]>,
 }
 
 impl Ops {

@@ -25,11 +25,14 @@ struct Stats {
     batches: usize,
     clients: usize,
     connections: Option<usize>,
+    connections_by_tier: BTreeMap<String, usize>,
     cut_off: u64,
     delivered: u64,
     /// Per second, since the last time that somebody asked; not the first time.
     delivered_per_second: Option<f64>,
     missed: u64,
+    /// The same for those that slow clients missed.
+    missed_per_second: Option<f64>,
     names: Vec<Name>,
     names_total: usize,
     ready: bool,
@@ -69,14 +72,18 @@ fn stats(ops: &Ops) -> Stats {
     let entrance = ops.entrance.as_ref();
     let users = entrance.map(|entrance| entrance.tiers().users()).unwrap_or_default();
     let names = hub.names.iter().take(SHOWN);
+    let by_tier = entrance.map(|entrance| entrance.connections_by_tier()).unwrap_or_default();
+    let rates = rates(ops, &hub);
     Stats {
         batches: hub.batches,
         clients: hub.clients,
         connections: entrance.map(|entrance| entrance.connections()),
+        connections_by_tier: by_tier.into_iter().map(|(tier, n)| (tier.to_string(), n)).collect(),
         cut_off: hub.cut_off,
         delivered: hub.delivered,
-        delivered_per_second: rate(ops, &hub),
+        delivered_per_second: rates.map(|[delivered, _]| delivered),
         missed: hub.missed,
+        missed_per_second: rates.map(|[_, missed]| missed),
         names: names.map(|n| Name { name: n.name.to_string(), readers: n.readers }).collect(),
         names_total: hub.names.len(),
         ready: ops.is_ready(),
@@ -102,20 +109,22 @@ fn streams(ops: &Ops) -> Vec<Stream> {
     streams.iter().map(stream).collect()
 }
 
-/// Deliveries per second since the sample before, which is replaced once it is a second old.
-fn rate(ops: &Ops, hub: &HubStats) -> Option<f64> {
-    let now = Instant::now();
+/// What was delivered and missed per second since the sample before, which is replaced once it is a second old.
+fn rates(ops: &Ops, hub: &HubStats) -> Option<[f64; 2]> {
+    let (now, counted) = (Instant::now(), [hub.delivered, hub.missed]);
     let mut last = ops.shared.sample.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(before) = *last else {
-        *last = Some(Sample { at: now, delivered: hub.delivered, rate: None });
+        *last = Some(Sample { at: now, counted, rates: None });
         return None;
     };
     let passed = now - before.at;
     if passed < LEAST {
-        return before.rate;
+        return before.rates;
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = hub.delivered.saturating_sub(before.delivered) as f64 / passed.as_secs_f64();
-    *last = Some(Sample { at: now, delivered: hub.delivered, rate: Some(rate) });
-    Some(rate)
+    let rate =
+        |of: usize| counted[of].saturating_sub(before.counted[of]) as f64 / passed.as_secs_f64();
+    let rates = Some([rate(0), rate(1)]);
+    *last = Some(Sample { at: now, counted, rates });
+    rates
 }

@@ -137,6 +137,13 @@ impl Tiers {
         users
     }
 
+    /// Who is there, and the names of their tiers.
+    pub(in crate::gateway) fn members(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let known =
+            |member: &Arc<Member>| (Arc::clone(member.user()), Arc::clone(&member.tier().name));
+        self.0.members().iter().map(known).collect()
+    }
+
     /// The member that whoever is not known is, of the lowest tier.
     pub(in crate::gateway) fn anonymous(&self) -> Arc<Member> {
         Arc::clone(&self.0.anonymous)
