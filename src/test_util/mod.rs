@@ -5,6 +5,7 @@
 //! | hours of backoff in microseconds, with paused time | [`memory`]: a transport without sockets |
 //! | the whole client, over TCP and TLS on 127.0.0.1 | [`MockServer`]: every move is scripted |
 //! | a protocol of one's own, in memory and on a port | [`Mock`]: runs a [`Service`], the server's side without I/O |
+//! | a venue that breaks, falls silent or says nonsense on time | [`Faulty`], around any [`Service`] |
 //! | clients of Binance's combined streams | [`MockBinance`] |
 //! | clients of Binance's WebSocket API | [`MockBinanceApi`] |
 //! | clients of Phoenix's channels and of Supabase Realtime | [`MockPhoenix`], [`MockSupabase`] |
@@ -65,12 +66,14 @@ pub use binance::{MockBinance, MockBinanceApi};
 pub use bybit::MockBybit;
 pub use channels::{MockPhoenix, MockSupabase};
 pub use coinbase::MockCoinbase;
-pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served};
+pub use exchange::{Audit, DepthFaults, MockBook, MockExchange, MockExchangeBuilder, Served, Tape};
 pub use graphql::MockGraphql;
 pub use hyperliquid::MockHyperliquid;
 pub use json_rpc::{MockDeribit, MockJsonRpc};
 pub use kraken::MockKraken;
-pub use mock::{Answers, Budget, Fault, Handshake, Mock, Out, Service, SocketId};
+pub use mock::{
+    After, Answers, Budget, Fault, Faulty, Handshake, Mock, Out, Service, SocketId, Trouble,
+};
 pub use okx::MockOkx;
 pub use server::{Answer, Certificate, Garbage, MockServer, MockServerBuilder, Peer};
 pub use tradingview::MockTradingView;

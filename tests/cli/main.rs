@@ -3,9 +3,12 @@
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
 mod behind;
+mod bench;
 mod descriptors;
 mod doctor;
 mod ends;
+mod manual;
+mod mock;
 mod proxy;
 mod recording;
 mod secrets;

@@ -9,9 +9,12 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use wsmux::test_util::After;
 
+use crate::bench::{Field, field};
 use crate::exit::{Exit, Failure};
-use crate::values::{Rate, Retry, Speed, duration, rate, retry, speed};
+use crate::values::{Rate, Retry, Speed, duration, rate, retry, speed, when};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -84,6 +87,41 @@ Examples:
   For the world, behind a proxy; who may come in is in the file:
     wsmux serve --config /etc/wsmux/serve.toml --state /var/lib/wsmux/state.json";
 
+const MOCK_EXAMPLES: &str = "\
+Examples:
+  Does it come back, and does it tell of what it missed? In two terminals:
+    wsmux mock --listen 127.0.0.1:9001 --rate 200 --drop-after 5s
+    wsmux tail ws://127.0.0.1:9001/ws btcusdt@trade
+  In a script, on a free port:
+    coproc wsmux mock --rate 1000 --lose-every 50
+    read -r url <&\"${COPROC[0]}\"
+  A venue on a bad day, behind a gateway:
+    wsmux mock --protocol binance --listen 127.0.0.1:9001 --refuse 503 --refuse-every 2
+    wsmux serve --anonymous --protocol binance --upstream ws://127.0.0.1:9001";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  How busy is it, and how late? `E` is the time of Binance's events:
+    wsmux bench --timestamp E wss://stream.binance.com:9443/ws btcusdt@trade
+  What does a gateway bear? A hundred sockets for a minute, for a program:
+    wsmux bench --connections 100 --seconds 60 --json ws://127.0.0.1:8080/ws book";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  For this user, from the next shell on:
+    wsmux completions bash > ~/.local/share/bash-completion/completions/wsmux
+    wsmux completions fish > ~/.config/fish/completions/wsmux.fish
+  zsh, into a directory of its $fpath:
+    wsmux completions zsh > ~/.zfunc/_wsmux";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  One page, now:
+    wsmux man tail | man -l -
+  All of them, for this user:
+    mkdir -p ~/.local/share/man/man1
+    wsmux man --dir ~/.local/share/man/man1";
+
 /// Shared WebSocket streams by name, from a shell.
 #[derive(Debug, Parser)]
 #[command(
@@ -128,6 +166,14 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Serve streams to browsers and other languages.
     Serve(Serve),
+    /// Run a mock exchange, which misbehaves as it is told.
+    Mock(Mock),
+    /// Measure a feed: rates, regularity, latency.
+    Bench(Bench),
+    /// Print what a shell needs to complete commands.
+    Completions(Completions),
+    /// Print the manual, for `man`.
+    Man(Man),
 }
 
 /// Where to and how.
@@ -340,6 +386,129 @@ pub(crate) struct Serve {
     pub(crate) demo: bool,
 }
 
+/// Run a mock exchange, which misbehaves as it is told.
+///
+/// For tests of whatever reads feeds, without a network. Its URL is the only line on stdout. The same
+/// names have the same prices and numbers for the same seed, and faults come by count or by age: only
+/// times are those of the clock. SIGTERM and Ctrl-C end it with 0; what its clients did wrong, such as a
+/// name asked for twice or a ping without a pong, is told on stderr.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{MOCK_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Mock {
+    /// Listen here; port 0 is a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+
+    /// How the exchange speaks. `direct` and `binance` have the streams @trade, @depth and @bookTicker
+    /// of any symbol; the others have any name.
+    #[arg(long, value_name = "NAME", value_enum, default_value = "direct")]
+    pub(crate) protocol: Speaks,
+
+    /// Messages per second of each name.
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=100_000), default_value = "20")]
+    pub(crate) rate: u32,
+
+    /// What all prices and numbers follow from.
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    pub(crate) seed: u64,
+
+    /// Lose every Nth message of each name: a hole in its numbers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) lose_every: Option<u64>,
+
+    /// End each socket, without a close frame, after so many messages (`100`) or so long (`5s`).
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) drop_after: Option<After>,
+
+    /// Close each socket with 1012 after so many messages or so long.
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) close_after: Option<After>,
+
+    /// Send each socket a frame that no server may send after so many messages or so long.
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) garbage_after: Option<After>,
+
+    /// Send each socket nothing more after so many messages or so long, and leave it open.
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub(crate) silence_after: Option<After>,
+
+    /// Refuse dials by this HTTP status, such as 429 or 503, with `Retry-After: 1`.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(400..=599))]
+    pub(crate) refuse: Option<u16>,
+
+    /// Refuse only every Nth dial.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), default_value = "1", requires = "refuse")]
+    pub(crate) refuse_every: u64,
+
+    /// Accept slowly: the answer to a dial comes byte by byte, each after this time. It has about 130.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) drip: Option<Duration>,
+
+    /// End after this time, such as `30s` or `5m`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Measure a feed: rates, regularity, latency.
+///
+/// Reads streams for a while and prints how many messages and bytes came, how long apart those of one
+/// stream were, and what was lost. With --timestamp also how late they were, which is right only as far as
+/// the sender's clock and this machine's agree; how much they spread is right in any case. `wsmux doctor`
+/// times a dial and a ping.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{BENCH_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The streams to measure. One that begins with `-` stands behind `--`.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Measure for so long. It is an error (3 or 4) if nothing was open by then.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), default_value = "10")]
+    pub(crate) seconds: u64,
+
+    /// Read each name so many times, over as many sockets. Mind what the venue allows.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), default_value = "1")]
+    pub(crate) connections: u16,
+
+    /// The field of a message that has the time when it was sent, such as `E` or `data.0.ts`: a number of
+    /// seconds, milliseconds, microseconds or nanoseconds since 1970, which its size tells apart.
+    #[arg(long, value_name = "FIELD", value_parser = field)]
+    pub(crate) timestamp: Option<Field>,
+
+    /// Print JSON: one object. Times in it are in microseconds where their name ends in `_us`.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Retry a lost socket `forever`, `never`, or this many times.
+    #[arg(long, value_name = "TIMES", value_parser = retry, default_value = "10")]
+    pub(crate) retry: Retry,
+}
+
+/// Print what a shell needs to complete commands.
+#[derive(Debug, Group)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Print the manual, for `man`.
+#[derive(Debug, Group)]
+#[command(after_long_help = MAN_EXAMPLES)]
+pub(crate) struct Man {
+    /// The page of this command; without one, that of the program.
+    #[arg(value_name = "COMMAND", value_parser = crate::manual::command)]
+    pub(crate) command: Option<String>,
+
+    /// Write all pages into this directory instead.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 /// How an upstream speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Speaks {
@@ -446,7 +615,7 @@ mod tests {
 
     #[test]
     fn help_tells_the_exit_codes_and_gives_examples() {
-        for command in ["tail", "record", "replay", "doctor", "serve"] {
+        for command in ["tail", "record", "replay", "doctor", "serve", "mock", "bench"] {
             let help = parsed(&[command, "--help"]).unwrap_err().render().to_string();
             assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
             let short = parsed(&[command, "-h"]).unwrap_err().render().to_string();

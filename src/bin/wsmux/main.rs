@@ -9,10 +9,13 @@
 //! - A terminal or a pipe that stands still holds up neither the sockets nor Ctrl-C.
 
 mod args;
+mod bench;
 mod doctor;
 mod endpoint;
 mod exit;
 mod logs;
+mod manual;
+mod mock;
 mod progress;
 mod record;
 mod replay;
@@ -47,6 +50,10 @@ fn main() -> ExitCode {
             Command::Replay(replay) => replay::run(replay).await,
             Command::Doctor(doctor) => doctor::run(doctor).await,
             Command::Serve(serve) => serve::run(serve).await,
+            Command::Mock(mock) => mock::run(mock).await,
+            Command::Completions(completions) => manual::completions(&completions),
+            Command::Man(man) => manual::man(&man),
+            Command::Bench(bench) => bench::run(bench).await,
         }
     });
     // Whatever still runs must not hold up the end.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use wsmux::RetryPolicy;
+use wsmux::test_util::After;
 
 /// How often a lost socket is dialled again: never gives up without a number.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -78,6 +79,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
+/// A number of messages, or a time with its unit.
+pub(crate) fn when(text: &str) -> Result<After, &'static str> {
+    const WRONG: &str = "write a number of messages, such as `100`, or a time, such as `5s`";
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let messages = text.parse().ok().filter(|messages| *messages > 0);
+        return messages.map(After::Messages).ok_or(WRONG);
+    }
+    duration(text).map(After::Time).map_err(|_| WRONG)
+}
+
 /// `Name: value`. What is wrong is told without the text, which may be a secret.
 pub(crate) fn header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let (name, value) = text.split_once(':').ok_or("a header is written `Name: value`")?;
@@ -116,6 +127,15 @@ mod tests {
         assert_eq!(rate("0.5").unwrap().every, Duration::from_secs(2));
         for wrong in ["0", "-1", "NaN", "inf", "x", "1e9"] {
             assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_of_messages_and_a_unit_makes_it_a_time() {
+        assert_eq!(when("100"), Ok(After::Messages(100)));
+        assert_eq!(when("1.5s"), Ok(After::Time(Duration::from_millis(1500))));
+        for wrong in ["", "0", "0s", "-1", "s", "1x", "99999999999999999999"] {
+            assert!(when(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -7,6 +7,7 @@ mod depth;
 mod feed;
 mod market;
 mod rest;
+mod tape;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use audit::Audit;
 pub use depth::DepthFaults;
 pub use feed::Served;
 pub use rest::MockBook;
+pub use tape::Tape;
 
 const TICK: Duration = Duration::from_millis(5);
 const PREFIX: &str = "/ws/";

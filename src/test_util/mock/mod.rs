@@ -35,6 +35,7 @@
 
 mod budget;
 mod dial;
+mod faulty;
 mod host;
 mod out;
 mod serve;
@@ -48,11 +49,12 @@ use std::sync::Arc;
 
 use self::host::Host;
 use super::memory::{self, MemoryTransport};
-use super::server::{Answer, Lifetime, MockServer};
+use super::server::{Answer, Lifetime, MockServer, MockServerBuilder};
 use crate::message::{Message, Text};
 
 pub use budget::Budget;
 pub use dial::{Handshake, SocketId};
+pub use faulty::{After, Faulty, Trouble};
 pub use out::{Answers, Fault, Out};
 pub use service::Service;
 
@@ -81,11 +83,20 @@ impl<S: Service> Mock<S> {
     ///
     /// When no port can be had.
     pub async fn on_port(service: S) -> io::Result<Self> {
+        Self::on_server(service, MockServer::builder()).await
+    }
+
+    /// Runs `service` on a server made to measure, under any path.
+    ///
+    /// # Errors
+    ///
+    /// When the port or the certificate cannot be had.
+    pub async fn on_server(service: S, server: MockServerBuilder) -> io::Result<Self> {
         let answer = service.answer();
         let host = Arc::new(Host::new(service));
         let served = Arc::clone(&host);
         let handler = move |peer| serve::on_port(Arc::clone(&served), peer);
-        let server = MockServer::builder().answer("/", answer).route("/", handler).start().await?;
+        let server = server.answer("/", answer).route("/", handler).start().await?;
         let (lifetime, tasks) = Lifetime::new();
         tasks.spawn(serve::clock(Arc::clone(&host)));
         Ok(Self { host, server: Some(server), _lifetime: lifetime })

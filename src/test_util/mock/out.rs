@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::dial::SocketId;
 use crate::message::{Message, Text};
+use crate::test_util::server::Garbage;
 
 /// How answers come: acknowledgements, and whatever else a client waits for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -45,6 +46,7 @@ pub struct Out {
 pub(super) enum Say {
     Close(u16, Text),
     Drop,
+    Garbage(Garbage),
     Ping(Bytes),
     Send(Message),
 }
@@ -52,6 +54,11 @@ pub(super) enum Say {
 impl Out {
     pub(super) fn new(answers: Answers, now: Instant) -> Self {
         Self { answers, now, faults: Vec::new(), said: Vec::new() }
+    }
+
+    /// Another one, for a service within a service.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.answers, self.now)
     }
 
     /// The time.
@@ -81,6 +88,12 @@ impl Out {
     /// Sends a ping.
     pub fn ping(&mut self, socket: SocketId, payload: impl Into<Bytes>) {
         self.say(socket, Say::Ping(payload.into()));
+    }
+
+    /// Breaks the protocol below. In memory, where there are no frames, the socket ends as one on which
+    /// that was seen.
+    pub fn garbage(&mut self, socket: SocketId, garbage: Garbage) {
+        self.say(socket, Say::Garbage(garbage));
     }
 
     /// Begins to close a socket.

@@ -12,7 +12,7 @@ use super::dial::{Handshake, SocketId};
 use super::host::Host;
 use super::out::Say;
 use super::service::Service;
-use crate::protocol::{Request, Response};
+use crate::protocol::{DisconnectReason, Request, Response};
 use crate::test_util::memory::{self, MemoryServer};
 use crate::test_util::server::{self, Tasks};
 use crate::transport::{Frame, TransportError};
@@ -73,6 +73,10 @@ async fn talk_in_memory<S: Service>(
                     peer.close(code, &reason);
                     closing = true;
                 }
+                Some(Say::Garbage(_)) => {
+                    peer.fail(TransportError::new(DisconnectReason::ProtocolViolation));
+                    return host.gone(socket);
+                }
                 Some(Say::Ping(payload)) => peer.ping_with(payload),
                 Some(Say::Send(message)) => peer.send(message),
                 Some(Say::Drop) | None => break,
@@ -118,6 +122,7 @@ async fn talk<S: Service>(
                 closing = matches!(say, Some(Say::Close(..)));
                 let done = match say {
                     Some(Say::Close(code, reason)) => peer.close(code, &reason).await,
+                    Some(Say::Garbage(garbage)) => peer.garbage(garbage).await,
                     Some(Say::Ping(payload)) => peer.ping(payload).await,
                     Some(Say::Send(message)) => peer.send(message).await,
                     Some(Say::Drop) | None => false,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -25,9 +26,27 @@ use super::watched::Watched;
 pub struct MockServerBuilder {
     script: Script,
     certificate: Option<Certificate>,
+    listen: Option<SocketAddr>,
 }
 
 impl MockServerBuilder {
+    /// Listens here instead of on a free port of 127.0.0.1. Port 0 is a free one.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Answers dials by their number, from 1 on, whatever their paths; those for which it is `None`
+    /// are answered as otherwise. What a test [says of the next ones](MockServer::next_dials) goes
+    /// before.
+    pub fn dials(
+        mut self,
+        answer: impl Fn(usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.script.by_number = Some(Arc::new(answer));
+        self
+    }
+
     /// Serves `wss://`.
     pub fn tls(mut self, certificate: Certificate) -> Self {
         self.certificate = Some(certificate);
@@ -52,7 +71,7 @@ impl MockServerBuilder {
         self
     }
 
-    /// Starts the server on a free port of 127.0.0.1.
+    /// Starts the server, on a free port of 127.0.0.1 by default.
     ///
     /// # Errors
     ///
@@ -67,7 +86,8 @@ impl MockServerBuilder {
             tasks,
             tls: acceptor,
         });
-        let port = Port::open(Arc::clone(&shared)).await?;
+        let address = self.listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        let port = Port::open(Arc::clone(&shared), address).await?;
         Ok(MockServer { shared, port, root_pem, _lifetime: lifetime })
     }
 }
@@ -76,6 +96,7 @@ impl fmt::Debug for MockServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MockServerBuilder")
             .field("certificate", &self.certificate)
+            .field("listen", &self.listen)
             .finish_non_exhaustive()
     }
 }

@@ -23,6 +23,9 @@ use super::work::Work;
 /// What runs a socket.
 pub(super) type Handler = Arc<dyn Fn(Peer) -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// What answers a dial by its number.
+pub(super) type ByNumber = Arc<dyn Fn(usize) -> Option<Answer> + Send + Sync>;
+
 /// What all dials share.
 pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
@@ -36,6 +39,8 @@ pub(super) struct Shared {
 pub(super) struct Script {
     /// For the next dials, in order.
     pub(super) next: VecDeque<Answer>,
+    /// For any, by its number.
+    pub(super) by_number: Option<ByNumber>,
     pub(super) answers: HashMap<String, Answer>,
     pub(super) handlers: HashMap<String, Handler>,
 }
@@ -56,8 +61,11 @@ impl Shared {
                 tokio::task::yield_now().await;
                 continue;
             };
-            self.registry.dial();
-            let answer = self.script.change(|script| script.next.pop_front());
+            let number = self.registry.dial();
+            let answer = self.script.change(|script| {
+                let by_number = || script.by_number.as_ref().and_then(|answer| answer(number));
+                script.next.pop_front().or_else(by_number)
+            });
             if matches!(answer, Some(Answer::Refuse)) {
                 reset(&tcp);
                 continue;

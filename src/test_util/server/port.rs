@@ -1,7 +1,7 @@
 //! The server's port: listening on it, and refusing dials to it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,8 +24,8 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) async fn open(shared: Arc<Shared>) -> io::Result<Self> {
-        let claim = bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    pub(super) async fn open(shared: Arc<Shared>, address: SocketAddr) -> io::Result<Self> {
+        let claim = bind(address)?;
         let addr = claim.local_addr()?;
         let (claim, listener) = match listen(addr) {
             Ok(listener) => (Some(claim), listener),
@@ -60,7 +60,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Sockets of the listener before us do not stand in the way. On Windows, this would let others
     // take the port.
     #[cfg(not(windows))]

@@ -35,8 +35,12 @@ impl Registry {
         Self(Watched::new(Inner::default()))
     }
 
-    pub(super) fn dial(&self) {
-        self.0.change(|inner| inner.dials += 1);
+    /// Counts a dial, and gives its number.
+    pub(super) fn dial(&self) -> usize {
+        self.0.change(|inner| {
+            inner.dials += 1;
+            inner.dials
+        })
     }
 
     pub(super) fn dialled(&self, target: String) {

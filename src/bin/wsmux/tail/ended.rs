@@ -103,7 +103,7 @@ impl Ends {
 
 impl Stream {
     fn not_open(&self) -> Failure {
-        let what = format!("{}: no connection within the time of --for", self.name);
+        let what = format!("{}: no connection within the time given", self.name);
         match &self.last_error {
             Some(e) => Failure::new(Exit::before_open(e.reason()), what)
                 .cause(&**e)

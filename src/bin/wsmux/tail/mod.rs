@@ -8,7 +8,7 @@ pub(crate) mod ended;
 pub(crate) mod escape;
 mod format;
 mod outbox;
-mod stats;
+pub(crate) mod stats;
 mod time;
 mod writer;
 
@@ -182,7 +182,10 @@ impl Printing {
 }
 
 /// Status first: that a stream is open should be said before its messages.
-fn said(index: usize, stream: Subscription<Stamped<Message>>) -> impl Stream<Item = (usize, Said)> {
+pub(crate) fn said(
+    index: usize,
+    stream: Subscription<Stamped<Message>>,
+) -> impl Stream<Item = (usize, Said)> {
     let states = stream.status_changes().map(|status| Some(Said::Status(status)));
     let items = stream.map(|item| match item {
         Ok(stamped) => Some(Said::Message(stamped.received_at, stamped.value)),

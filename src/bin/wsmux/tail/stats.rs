@@ -144,16 +144,16 @@ fn shown(time: Duration, counts: Counts, apart: &Histogram<u64>) -> (String, Val
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure to be rounded")]
-fn rate(count: u64, seconds: f64) -> f64 {
+pub(crate) fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
-fn several(n: u64, what: &str) -> String {
+pub(crate) fn several(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure to be rounded")]
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -164,7 +164,7 @@ fn size(bytes: u64) -> String {
 
 /// A distance; those of messages that came in one read are none.
 #[expect(clippy::cast_precision_loss, reason = "a figure to be rounded")]
-fn distance(micros: u64) -> String {
+pub(crate) fn distance(micros: u64) -> String {
     match micros {
         0..1000 => format!("{micros} µs"),
         1000..10_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
