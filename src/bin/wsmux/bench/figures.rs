@@ -23,8 +23,10 @@ pub(super) struct Figures {
     /// Between messages of one stream, in microseconds.
     apart: Histogram<u64>,
     bytes: u64,
-    /// Messages of the current second, and of the busiest one.
+    /// The second that is counted, its messages, and those of the busiest one.
     busiest: (u64, u64, u64),
+    /// When it was over.
+    end: Option<Instant>,
     first: Option<Instant>,
     gaps: u64,
     last: Vec<Option<Instant>>,
@@ -44,6 +46,7 @@ impl Figures {
             apart: histogram(),
             bytes: 0,
             busiest: (0, 0, 0),
+            end: None,
             first: None,
             gaps: 0,
             last: vec![None; streams],
@@ -93,8 +96,14 @@ impl Figures {
         }
     }
 
+    /// Ends the time that figures are for.
+    pub(super) fn end(&mut self, at: Instant) {
+        self.end = Some(at);
+    }
+
     fn seconds(&self) -> f64 {
-        self.first.map_or(0.0, |first| first.elapsed().as_secs_f64())
+        let end = self.end.unwrap_or_else(Instant::now);
+        self.first.map_or(0.0, |first| end.saturating_duration_since(first).as_secs_f64())
     }
 
     /// The most in any second since the first message; in less than one, all.

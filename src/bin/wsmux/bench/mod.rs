@@ -12,6 +12,7 @@ mod stamp;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::stream::{SelectAll, Stream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use wsmux::Status;
@@ -29,8 +30,8 @@ pub(crate) async fn run(mut args: Bench) -> Result<Exit, Failure> {
     once_each(&mut args.names);
     let mut signals = Signals::new().map_err(|e| Failure::io("cannot wait for signals", &e))?;
     let names = vec![&*args.names; usize::from(args.connections)].concat();
-    let mut ends = Ends::new(&names, args.retry);
-    let mut figures = Figures::new(names.len(), args.timestamp.clone());
+    let ends = Ends::new(&names, args.retry);
+    let figures = Figures::new(names.len(), args.timestamp.clone());
     // Each manager has a socket of its own for each name.
     let mut managers = Vec::new();
     let mut streams = SelectAll::new();
@@ -43,7 +44,10 @@ pub(crate) async fn run(mut args: Bench) -> Result<Exit, Failure> {
         managers.push(manager);
     }
     let until = Instant::now() + Duration::from_secs(args.seconds);
-    let end = measure(&mut streams, until, &mut signals, &mut figures, &mut ends).await;
+    let mut measured = Measured { ends, figures };
+    let end = measured.measure(&mut streams, until, &mut signals).await;
+    measured.rest(&mut streams);
+    let Measured { ends, figures } = measured;
     // Before the sockets are closed: that takes time, and is no part of it.
     let printed = print(&figures, args.json);
     drop(streams);
@@ -61,38 +65,60 @@ pub(crate) async fn run(mut args: Bench) -> Result<Exit, Failure> {
     }
 }
 
-async fn measure(
-    streams: &mut (impl Stream<Item = (usize, Said)> + Unpin),
-    until: Instant,
-    signals: &mut Signals,
-    figures: &mut Figures,
-    ends: &mut Ends,
-) -> End {
-    loop {
-        if ends.is_all() {
-            return End::Streams;
+/// What is measured, and what became of the streams.
+struct Measured {
+    ends: Ends,
+    figures: Figures,
+}
+
+impl Measured {
+    async fn measure(
+        &mut self,
+        streams: &mut (impl Stream<Item = (usize, Said)> + Unpin),
+        until: Instant,
+        signals: &mut Signals,
+    ) -> End {
+        loop {
+            if self.ends.is_all() {
+                return End::Streams;
+            }
+            tokio::select! {
+                biased;
+                () = signals.recv() => return End::Interrupted,
+                () = sleep_until(until) => return End::Time,
+                next = streams.next() => match next {
+                    Some((stream, said)) => self.take(stream, said),
+                    None => return End::Streams,
+                },
+            }
         }
-        let (stream, said) = tokio::select! {
-            biased;
-            () = signals.recv() => return End::Interrupted,
-            () = sleep_until(until) => return End::Time,
-            next = streams.next() => match next {
-                Some(next) => next,
-                None => return End::Streams,
-            },
-        };
+    }
+
+    /// Takes what had come by now, and was not read yet.
+    fn rest(&mut self, streams: &mut (impl Stream<Item = (usize, Said)> + Unpin)) {
+        let now = Instant::now();
+        self.figures.end(now);
+        while let Some(Some((stream, said))) = streams.next().now_or_never() {
+            if matches!(said, Said::Message(at, _) if at > now) {
+                break;
+            }
+            self.take(stream, said);
+        }
+    }
+
+    fn take(&mut self, stream: usize, said: Said) {
         match said {
             Said::Message(at, message) => {
-                ends.opened(stream);
-                figures.message(stream, message.as_bytes(), at);
+                self.ends.opened(stream);
+                self.figures.message(stream, message.as_bytes(), at);
             }
-            Said::Gap(_, gap) => figures.gap(stream, &gap),
-            Said::Closed(reason) => ends.closed(stream, reason),
+            Said::Gap(_, gap) => self.figures.gap(stream, &gap),
+            Said::Closed(reason) => self.ends.closed(stream, reason),
             Said::Status(status) => {
                 if matches!(status, Status::Open) {
-                    figures.opened(stream);
+                    self.figures.opened(stream);
                 }
-                ends.is_news(stream, &status);
+                self.ends.is_news(stream, &status);
             }
             Said::Ended(..) => {}
         }
