@@ -167,4 +167,9 @@ fn looks_well(name: &str, page: &Path) {
     for section in ["NAME", "SYNOPSIS", "OPTIONS"] {
         assert!(shown.contains(section), "{name}: {section}: {shown}");
     }
+    if name == "wsmux-tail" {
+        let example =
+            "    wsmux tail --format json --count 100 wss://host/ws trades | jq .payload.p\n";
+        assert!(shown.contains(example), "an example can be copied: {shown}");
+    }
 }

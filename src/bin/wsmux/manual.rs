@@ -2,10 +2,12 @@
 //! that reads it. Nothing has to be kept in step.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
+use clap_mangen::Man;
 
-use crate::args::{Args, Completions, Man};
+use crate::args::{self, Args, Completions};
 use crate::exit::{Exit, Failure};
 
 /// Prints what the shell reads.
@@ -16,9 +18,9 @@ pub(crate) fn completions(args: &Completions) -> Result<Exit, Failure> {
 }
 
 /// Prints a page, or writes all of them.
-pub(crate) fn man(args: &Man) -> Result<Exit, Failure> {
+pub(crate) fn man(args: &args::Man) -> Result<Exit, Failure> {
     if let Some(dir) = &args.dir {
-        return match clap_mangen::generate_to(Args::command(), dir) {
+        return match write_all(dir) {
             Ok(()) => Ok(Exit::Done),
             Err(e) => Err(Failure::io("--dir: cannot write the pages", &e)),
         };
@@ -27,14 +29,42 @@ pub(crate) fn man(args: &Man) -> Result<Exit, Failure> {
     print(&text.map_err(|e| Failure::io("cannot write the page", &e))?)
 }
 
-/// The page of a command, or of the program.
-fn page(of: Option<&str>) -> io::Result<Vec<u8>> {
+/// The program as it has its commands: without `help`, whose page would say nothing.
+fn program() -> Command {
     let mut program = Args::command().disable_help_subcommand(true);
     program.build();
-    let command = of.and_then(|name| program.find_subcommand(name)).unwrap_or(&program);
+    program
+}
+
+fn write_all(dir: &Path) -> io::Result<()> {
+    let program = program();
+    for command in program.get_subcommands().chain([&program]) {
+        let name = Man::new(command.clone()).get_filename();
+        std::fs::write(dir.join(name), render(command)?)?;
+    }
+    Ok(())
+}
+
+/// The page of a command, or of the program.
+fn page(of: Option<&str>) -> io::Result<Vec<u8>> {
+    let program = program();
+    render(of.and_then(|name| program.find_subcommand(name)).unwrap_or(&program))
+}
+
+fn render(command: &Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut text)?;
-    Ok(text)
+    Man::new(command.clone()).render(&mut text)?;
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    Ok(as_written(&text).into_bytes())
+}
+
+/// A page whose last section, of examples and exit codes, keeps its lines as they are written: `man` would
+/// fill them up.
+fn as_written(page: &str) -> String {
+    const EXTRA: &str = "\n.SH EXTRA\n";
+    let Some((before, after)) = page.split_once(EXTRA) else { return page.to_owned() };
+    let (extra, rest) = after.split_at(after.find("\n.SH ").map_or(after.len(), |at| at + 1));
+    format!("{before}\n.SH EXAMPLES AND EXIT CODES\n.nf\n{extra}.fi\n{rest}")
 }
 
 /// The names of the commands, for the argument that takes one.
