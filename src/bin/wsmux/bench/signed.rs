@@ -51,9 +51,7 @@ impl Signed {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     pub(super) fn percentile(&self, percent: f64) -> Option<i64> {
         let (below, all) = (self.below.len() as f64, self.len() as f64);
-        if self.least.is_none() {
-            return None;
-        }
+        self.least?;
         let rank = (percent / 100.0 * all).ceil().clamp(1.0, all);
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         Some(if rank <= below {

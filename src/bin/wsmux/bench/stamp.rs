@@ -57,7 +57,7 @@ fn micros(number: i64) -> Option<i64> {
 /// Seconds with a fraction, which no other unit has.
 #[expect(clippy::cast_possible_truncation, reason = "in bounds")]
 fn seconds(number: f64) -> Option<i64> {
-    (1.0..1e11).contains(&number).then(|| (number * 1e6) as i64)
+    (1.0..1e11).contains(&number).then_some((number * 1e6) as i64)
 }
 
 #[cfg(test)]
