@@ -11,10 +11,10 @@ use super::mock::Exchange;
 use super::*;
 
 async fn measured(arguments: &[&str]) -> (Option<i32>, Value) {
-    figures(run(&[&["bench", "--json"], arguments].concat()).await)
+    figures(&run(&[&["bench", "--json"], arguments].concat()).await)
 }
 
-fn figures(ran: Ran) -> (Option<i32>, Value) {
+fn figures(ran: &Ran) -> (Option<i32>, Value) {
     let json = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
     (ran.code, json)
 }
@@ -49,7 +49,7 @@ async fn what_came_is_counted() {
     let program = Running::start(&arguments);
     until_read(&server, 2).await;
     program.signal(Signal::INT);
-    let (code, json) = figures(program.end().await);
+    let (code, json) = figures(&program.end().await);
     assert_eq!(code, Some(0), "{json}");
     assert_eq!((&json["streams"], &json["streams_opened"]), (&2.into(), &2.into()), "{json}");
     assert_eq!((&json["messages"], &json["bytes"]), (&100.into(), &1900.into()), "{json}");
@@ -81,7 +81,7 @@ async fn each_connection_is_a_socket_of_its_own() {
     until_read(&server, 6).await;
     assert_eq!((server.sockets_on("/a"), server.sockets_on("/b")), (3, 3));
     program.signal(Signal::TERM);
-    let (code, json) = figures(program.end().await);
+    let (code, json) = figures(&program.end().await);
     assert_eq!((code, &json["streams"], &json["messages"]), (Some(0), &6.into(), &6.into()));
     assert!(json["latency_us"].is_null(), "nobody asked: {json}");
     within(server.until_sockets(0)).await;
@@ -97,7 +97,7 @@ async fn a_feed_that_breaks_has_its_gaps_counted() {
     let program = Running::start(&["bench", "--json", &server.url(), "x"]);
     within(server.until_dials(4)).await;
     program.signal(Signal::INT);
-    let (code, json) = figures(program.end().await);
+    let (code, json) = figures(&program.end().await);
     assert_eq!(code, Some(0), "{json}");
     let reconnects = json["reconnects"].as_u64().unwrap();
     assert!(reconnects >= 2 && json["gaps"].as_u64() >= Some(reconnects), "{json}");

@@ -135,7 +135,7 @@ async fn each_command_has_a_page_that_man_shows_without_a_complaint() {
     for name in names.iter().map(|name| &**name).chain(["wsmux"]) {
         let page = directory.0.join(format!("{name}.1"));
         let text = std::fs::read_to_string(&page).unwrap();
-        assert!(text.contains(&format!(".TH {} 1", name)), "{name}: {text}");
+        assert!(text.contains(&format!(".TH {name} 1")), "{name}: {text}");
         if has_man {
             looks_well(name, &page);
         }
