@@ -163,6 +163,12 @@ impl Decoder {
         }
     }
 
+    /// How much is kept for what is not whole yet, in bytes.
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len() + self.message.as_ref().map_or(0, |message| message.data.len())
+    }
+
     fn compact(&mut self) {
         if self.read == self.buffer.len() {
             self.buffer = Vec::new();
@@ -293,6 +299,8 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A client's frame.
@@ -385,6 +393,75 @@ mod tests {
             (1009, [masked(0x01, &[b'a'; 60_000]), masked(0x80, &[b'b'; 20_000])].concat()),
         ] {
             assert_eq!(read(&bytes).map_err(|e| e.code), Err(code), "{bytes:?}");
+        }
+    }
+
+    /// A frame that a client might send, rightly or not.
+    fn some_frame() -> impl Strategy<Value = Vec<u8>> {
+        let opcode = prop_oneof![
+            8 => prop::sample::select(vec![0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x89, 0x8a]),
+            1 => prop::sample::select(vec![0x88, 0x08, 0xc1, 0x83]),
+        ];
+        let payload = prop_oneof![
+            4 => "[a-z\u{fc}\u{1f980}]{0,40}".prop_map(String::into_bytes),
+            2 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => (120..140_usize).prop_map(|len| vec![b'x'; len]),
+        ];
+        (opcode, payload).prop_map(|(first, payload)| masked(first, &payload))
+    }
+
+    /// What comes of `bytes` in pieces that are `cuts` long, one after the other and again, and the most
+    /// that was held.
+    fn in_pieces(
+        mut bytes: &[u8],
+        cuts: &[usize],
+        feed: impl Fn(&mut Decoder, &[u8]),
+    ) -> (Vec<Incoming>, Option<Violation>, usize) {
+        let (mut decoder, mut all, mut held) = (Decoder::new(200), Vec::new(), 0);
+        for cut in cuts.iter().cycle() {
+            let (piece, rest) = bytes.split_at((*cut).min(bytes.len()));
+            bytes = rest;
+            feed(&mut decoder, piece);
+            loop {
+                match decoder.next() {
+                    Ok(Some(incoming)) => all.push(incoming),
+                    Ok(None) => break,
+                    Err(violation) => return (all, Some(violation), held),
+                }
+            }
+            held = held.max(decoder.held());
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        (all, None, held)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn however_the_bytes_are_cut_the_same_is_read_of_them(
+            frames in prop::collection::vec(some_frame(), 0..12),
+            cuts in prop::collection::vec(1..50_usize, 1..6),
+        ) {
+            let bytes = frames.concat();
+            let whole = in_pieces(&bytes, &[usize::MAX], Decoder::feed);
+            let cut = in_pieces(&bytes, &cuts, Decoder::feed);
+            prop_assert_eq!((&whole.0, &whole.1), (&cut.0, &cut.1));
+            // A message of 200 bytes at most, and a frame of as many with its head.
+            prop_assert!(whole.2 <= 200 + 214 && cut.2 <= 200 + 214, "held {} {}", whole.2, cut.2);
+        }
+    }
+
+    #[test]
+    fn a_decoder_that_forgets_a_byte_between_two_pieces_is_found_out() {
+        let bytes = [masked(0x01, b"abc"), masked(0x80, b"def"), masked(0x89, b"?")].concat();
+        let whole = in_pieces(&bytes, &[usize::MAX], Decoder::feed);
+        let forgets = |decoder: &mut Decoder, piece: &[u8]| decoder.feed(&piece[..piece.len() - 1]);
+        for cut in 1..bytes.len() {
+            let cut = in_pieces(&bytes, &[cut], forgets);
+            assert_ne!((&cut.0, &cut.1), (&whole.0, &whole.1));
         }
     }
 

@@ -1,4 +1,8 @@
 //! What is kept over a restart: the names that clients read, so that they are open when these come back.
+//!
+//! Not where they were. What a venue sends while nobody listens is lost, so one who comes back with a place
+//! from before has missed something, whatever is kept: the places of another life are unknown to a gateway,
+//! which tells of a gap for each.
 
 use std::io;
 use std::path::{Path, PathBuf};
