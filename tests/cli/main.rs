@@ -7,13 +7,15 @@ mod bench;
 mod descriptors;
 mod doctor;
 mod ends;
-mod manual;
-mod mock;
 mod proxy;
 mod recording;
 mod secrets;
 mod serve;
 mod tail;
+
+// What needs no other program's feed.
+mod manual;
+mod mock;
 
 use std::future::Future;
 use std::process::Stdio;
