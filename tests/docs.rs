@@ -32,7 +32,7 @@ fn a_default_that_differs_or_is_missing_is_noticed() {
         ("| `heartbeat.timeout` | 10 s |", "| `heartbeat.timeout` | 10 min |"),
         ("| `retry.max_attempts` | 10 |", "| `retry.max_attempts` | none |"),
         ("| `retry.first` | `Jittered` |", "| `retry.first` | `Immediate` |"),
-        ("| `write_timeout` |", "| `read_timeout` |"),
+        ("| `write_timeout` | 10 s | What the kernel", "| `read_timeout` | 10 s | What the kernel"),
         ("| `quiet_after` ● |", "| quiet_after |"),
     ] {
         assert_eq!(PAGE.matches(right).count(), 1, "{right}");
@@ -50,6 +50,63 @@ fn the_recorders_defaults_are_those_on_the_page() {
         ("sync_every".to_owned(), format!("{} s", options.sync_every.as_secs())),
     ]);
     assert_eq!(listed(PAGE, "| option | default |"), code);
+}
+
+#[cfg(feature = "gateway")]
+#[test]
+fn the_gateways_defaults_are_those_on_the_page() {
+    use wsmux::gateway::GatewayConfig;
+    use wsmux::gateway::listen::ListenConfig;
+
+    let gateway = debugged(&GatewayConfig::default());
+    assert!(gateway.len() > 10, "{gateway:?}");
+    assert_eq!(listed(PAGE, "| gateway | default |"), gateway);
+    assert_eq!(listed(PAGE, "| accepting | default |"), debugged(&ListenConfig::default()));
+    for (right, wrong) in [
+        ("| `queue_bytes` | 1 MiB | What waits for a client", "| `queue_bytes` | 2 MiB |"),
+        ("| `window` | 0 |", "| `windows` | 0 |"),
+        ("| `ping_interval` | 20 s |", "| `ping_interval` | 20 min |"),
+        ("| `slow` | `DropOldest` |", "| `slow` | `Conflate` |"),
+    ] {
+        assert_eq!(PAGE.matches(right).count(), 1, "{right}");
+        let page = PAGE.replace(right, wrong);
+        assert_ne!(listed(&page, "| gateway | default |"), gateway, "{wrong}");
+    }
+}
+
+/// Every setting there is of a type that derives `Debug`, as the page would have it.
+#[cfg(feature = "gateway")]
+fn debugged(config: &impl std::fmt::Debug) -> Settings {
+    let text = format!("{config:#?}");
+    let fields = text.lines().filter_map(|line| line.strip_suffix(',')?.trim().split_once(": "));
+    fields
+        .map(|(field, value)| {
+            let shown = match value.parse() {
+                Ok(count) if field == "max_message" || field.ends_with("_bytes") => kib(count),
+                Ok(count) => count.to_string(),
+                Err(_) => seconds(value).map_or_else(|| format!("`{value}`"), duration),
+            };
+            (field.to_owned(), shown)
+        })
+        .collect()
+}
+
+/// A duration as `Debug` shows it, of whole nanoseconds.
+#[cfg(feature = "gateway")]
+fn seconds(text: &str) -> Option<Duration> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "s" => Duration::from_secs(1),
+        "ms" => Duration::from_millis(1),
+        "ns" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    Some(unit * number.parse().ok()?)
+}
+
+#[cfg(feature = "gateway")]
+fn kib(count: usize) -> String {
+    if count % (1 << 20) == 0 { bytes(count) } else { format!("{} KiB", count >> 10) }
 }
 
 #[test]

@@ -49,6 +49,11 @@ impl Unread {
             Self::Unknown => "unknown_name",
         }
     }
+
+    /// Whether it makes no sense to ask again.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused(SubscribeError::InvalidName(_)) | Self::Unknown)
+    }
 }
 
 /// For clients: nothing of what is inside.

@@ -14,7 +14,7 @@ use super::batch::Desk;
 use super::config::GatewayConfig;
 use super::control::ShardHandle;
 use super::doors::Doors;
-use super::feed::{Source, Unread};
+use super::feed::Source;
 use super::hub::Hub;
 use super::numbers::Numbers;
 use super::shard::Shard;
@@ -109,9 +109,10 @@ impl Shared {
     ) -> Result<(Arc<Tail>, watch::Receiver<()>), Response> {
         let key = (name, visitor.standing().delay());
         self.tails.open(key, &self.config, &self.source).map_err(|why| {
-            let status = match why {
-                Unread::Unknown => StatusCode::NOT_FOUND,
-                Unread::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            let status = if why.is_lasting() {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
             };
             (status, format!("{why}\n")).into_response()
         })

@@ -7,6 +7,7 @@ mod bench;
 mod descriptors;
 mod doctor;
 mod ends;
+mod names;
 mod proxy;
 mod recording;
 mod secrets;
