@@ -36,9 +36,9 @@ mod protocol {
     pub(crate) use wsmux::protocol::*;
 }
 mod stream {
-    pub(crate) use wsmux::Lease;
     #[cfg(feature = "gateway")]
     pub(crate) use wsmux::{Events, Subscription};
+    pub(crate) use wsmux::{Lease, StatusStream};
 }
 
 #[cfg(feature = "gateway")]
@@ -54,6 +54,13 @@ mod requests;
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]
 #[path = "../src/gateway/mod.rs"]
 mod gateway;
+
+#[allow(dead_code, reason = "what other tests want of it")]
+#[path = "it/asker.rs"]
+mod asker;
+
+#[path = "wings/mod.rs"]
+mod checks;
 
 /// That each file of the wing is here is the compiler's affair; that it is the crate's own is this
 /// test's.

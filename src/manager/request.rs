@@ -73,10 +73,10 @@ impl WsManager {
     /// [`RequestError::Overrun`].
     pub fn request_parts(&self, name: impl AsRef<str>, body: impl Into<Message>) -> Replies {
         match Asking::begin(&self.core, name.as_ref(), body.into()) {
-            Ok((asking, most)) => Replies { asking: Some(asking), most, refused: None },
+            Ok((asking, most)) => Replies { asking: Some(asking), arrived: None, most },
             Err(e) => {
                 self.core.metrics.sent(&Err(e));
-                Replies { asking: None, most: (0, 0), refused: Some(e.into()) }
+                Replies { asking: None, arrived: Some(Err(e.into())), most: (0, 0) }
             }
         }
     }
@@ -116,11 +116,12 @@ impl Reply {
 #[must_use = "dropping it cancels the request"]
 #[derive(Debug)]
 pub struct Replies {
+    /// What is there and was not read yet: see [`arrived`](Self::arrived).
+    arrived: Option<Result<Message, RequestError>>,
     /// Until it is over.
     asking: Option<Asking>,
     /// Parts and bytes that may wait to be read.
     most: (usize, usize),
-    refused: Option<RequestError>,
 }
 
 impl Replies {
@@ -149,12 +150,47 @@ impl Replies {
         Ok(Reply(parts))
     }
 
+    /// Resolves once there is something to be read: a part, an error, or that it is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// What is there stays there.
+    pub async fn arrived(&mut self) {
+        if self.arrived.is_none() {
+            self.arrived = poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await;
+        }
+    }
+
+    /// Takes the request back if nothing of it was written: it is over then, and may be made
+    /// elsewhere. Else it goes on, and this returns false.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::StreamExt as _;
+    ///
+    /// let manager = wsmux::WsManager::connect("ws://host.invalid")?;
+    /// let _lease = manager.keep_warm("orders")?;
+    /// let mut replies = manager.request_parts("orders", "list");
+    /// assert!(replies.withdraw(), "there is no connection yet");
+    /// assert_eq!(replies.next().await, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn withdraw(&mut self) -> bool {
+        let withdrawn = self.asking.as_mut().is_some_and(Asking::withdraw);
+        if withdrawn {
+            self.asking = None;
+        }
+        withdrawn
+    }
+
     /// Cancels the request, and returns whether it is certain that nothing of it was, or will be,
     /// written. Else the server may act upon it.
     pub fn take_back(mut self) -> bool {
-        match self.asking.take() {
-            Some(asking) => asking.take_back(),
-            None => self.refused.is_some(),
+        match &self.arrived {
+            Some(Err(e)) => e.is_unsent(),
+            Some(Ok(_)) => false,
+            None => self.withdraw(),
         }
     }
 }
@@ -163,8 +199,8 @@ impl Stream for Replies {
     type Item = Result<Message, RequestError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(e) = self.refused.take() {
-            return Poll::Ready(Some(Err(e)));
+        if let Some(arrived) = self.arrived.take() {
+            return Poll::Ready(Some(arrived));
         }
         let Some(asking) = &mut self.asking else { return Poll::Ready(None) };
         let polled = asking.poll(cx);
@@ -177,7 +213,7 @@ impl Stream for Replies {
 
 impl FusedStream for Replies {
     fn is_terminated(&self) -> bool {
-        self.asking.is_none() && self.refused.is_none()
+        self.asking.is_none() && self.arrived.is_none()
     }
 }
 
@@ -241,7 +277,7 @@ impl Asking {
         }
     }
 
-    fn take_back(mut self) -> bool {
+    fn withdraw(&mut self) -> bool {
         self.waiting.as_mut().is_some_and(Waiting::withdraw)
     }
 

@@ -11,6 +11,7 @@ use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt as _};
 
 use super::asked::Asked;
 use super::call::Call;
+use super::defect::{Defect, seeded};
 use super::shared::Shared;
 use crate::error::RequestError;
 use crate::manager::Reply;
@@ -125,6 +126,7 @@ impl Batch {
             return;
         }
         let (size, epoch) = self.shared.pace();
+        let size = if seeded(Defect::BatchIsOneGroup) { usize::MAX } else { size };
         while self.running.len() < size && self.may_go_ahead(size) {
             let Some((index, call)) = self.waiting.next() else { return };
             let shared = Arc::clone(&self.shared);
@@ -142,7 +144,8 @@ impl Batch {
     fn item(&mut self, index: usize, outcome: Result<Reply, RequestError>) -> BatchItem {
         self.next += 1;
         self.progress.done += 1;
-        self.progress.failed += usize::from(outcome.is_err());
+        let counts = outcome.is_err() && !seeded(Defect::FailureIsNotCounted);
+        self.progress.failed += usize::from(counts);
         BatchItem { index, outcome, progress: self.progress }
     }
 }
@@ -169,7 +172,7 @@ impl Stream for Batch {
             if let Some(epoch) = epoch {
                 self.shared.record(epoch, &asked, self.waiting.len());
             }
-            if self.order == Order::Completion {
+            if self.order == Order::Completion || seeded(Defect::OrderIsLost) {
                 return Poll::Ready(Some(self.item(index, asked.outcome)));
             }
             self.early.insert(index, asked.outcome);

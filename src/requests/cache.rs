@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
 use super::config::{NEVER, setters};
+use super::defect::{Defect, seeded};
 use crate::error::RequestError;
 use crate::manager::Reply;
 use crate::message::Message;
@@ -146,16 +147,19 @@ impl Cache {
     ) -> Asked {
         let kept = self.kept.get(&key);
         let age = kept.as_ref().map(|kept| kept.at.elapsed());
-        if let Some(kept) = kept.as_ref().filter(|_| age.is_some_and(|age| age < self.config.ttl)) {
+        let is_fresh = age.is_some_and(|age| age < self.config.ttl || seeded(Defect::OldIsGiven));
+        if let Some(kept) = kept.as_ref().filter(|_| is_fresh) {
             count(&self.counts.hits, "ws_request_cache_hits_total", &self.label);
             return Asked::unmeasured(Ok(kept.reply.clone()));
         }
         let asked = timeout_at(deadline, self.join(key, ask)).await;
         let asked = asked.unwrap_or_else(|_| Asked::unmeasured(Err(RequestError::TimedOut)));
         let Err(error) = &asked.outcome else { return asked };
-        let may_be_stale = !matches!(error, RequestError::Failed(_) | RequestError::Overrun);
+        let may_be_stale = !matches!(error, RequestError::Failed(_) | RequestError::Overrun)
+            || seeded(Defect::RefusalIsCovered);
         // What was kept meanwhile by somebody else is not older.
-        let is_young = age.is_some_and(|age| age < self.config.stale_if_error);
+        let most = self.config.stale_if_error;
+        let is_young = age.is_some_and(|age| age < most || seeded(Defect::StaleForEver));
         match kept.filter(|_| may_be_stale && is_young) {
             Some(kept) => {
                 count(&self.counts.stale, "ws_request_cache_stale_total", &self.label);
@@ -182,7 +186,8 @@ impl Cache {
     /// What is on its way already, or is from now on.
     fn join(self: &Arc<Self>, key: Key, ask: impl FnOnce() -> Flight) -> Joined<Flight> {
         let mut flights = self.flights();
-        if let Some(flight) = flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
+        let joined = flights.get(&key).filter(|_| !seeded(Defect::FlightsAreAlone));
+        if let Some(flight) = joined.and_then(|(_, flight)| flight.upgrade()) {
             drop(flights);
             count(&self.counts.joined, "ws_request_cache_joined_total", &self.label);
             return flight;
@@ -246,6 +251,9 @@ fn own(message: &Message) -> Message {
 }
 
 fn weight(key: &Key, reply: &Reply) -> u32 {
+    if seeded(Defect::WeightIsIgnored) {
+        return 0;
+    }
     let bytes = reply.parts().iter().map(|part| part.len() + size_of::<Message>()).sum::<usize>();
     u32::try_from(key.len() + bytes + OVERHEAD).unwrap_or(u32::MAX)
 }

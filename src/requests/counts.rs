@@ -8,6 +8,7 @@ use crate::error::RequestError;
 pub(super) struct Counts {
     answered: AtomicU64,
     failed: AtomicU64,
+    moved: AtomicU64,
     resent: AtomicU64,
     timed_out: AtomicU64,
     unknown: AtomicU64,
@@ -32,6 +33,8 @@ pub struct PoolStats {
     pub failed: u64,
     /// Requests that are on a connection now, or wait for it to open.
     pub in_flight: usize,
+    /// How often a request went to another connection, as its own failed before it was written.
+    pub moved: u64,
     /// Connections that are open now, idle ones included.
     pub open: usize,
     /// Connections that are opening now, or wait before they try again.
@@ -58,6 +61,10 @@ impl Counts {
             Err(_) => &self.failed,
         };
         count.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn moved(&self) {
+        self.moved.fetch_add(1, Relaxed);
     }
 
     pub(super) fn resent(&self) {
@@ -89,6 +96,7 @@ impl Counts {
             batch_size,
             failed: get(&self.failed),
             in_flight,
+            moved: get(&self.moved),
             open,
             opening,
             resent: get(&self.resent),

@@ -9,19 +9,24 @@
 //! 3. A place holds a lease of its slot. So a slot that carries something is open or opening, and one
 //!    that carries nothing lingers, and is closed by the manager's sweeper.
 //! 4. Nothing is awaited and no protocol's code runs under the lock.
+//! 5. Who waits for a place on a certain connection hears of each that is taken or given back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures::stream::SelectAll;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::config::PoolConfig;
+use super::defect::{Defect, seeded};
 use crate::error::SubscribeError;
 use crate::manager::WsManager;
 use crate::name::StreamName;
 use crate::observe::Status;
-use crate::stream::Lease;
+use crate::stream::{Lease, StatusStream};
 
 pub(super) struct Lanes {
+    changed: Notify,
     fill: usize,
     in_flight: usize,
     loads: Mutex<Vec<usize>>,
@@ -35,8 +40,14 @@ pub(super) struct Place {
     pub(super) lease: Lease,
     /// Opens a further connection, for those who come after.
     _ahead: Option<Lease>,
-    _counted: Counted,
+    counted: Counted,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A place for a request that has one elsewhere.
+pub(super) struct Berth {
+    counted: Counted,
+    lease: Lease,
 }
 
 /// A request that its slot's load counts.
@@ -74,6 +85,7 @@ impl Lanes {
     ) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(names.len() * config.in_flight));
         Arc::new(Self {
+            changed: Notify::new(),
             fill: config.fill,
             in_flight: config.in_flight,
             loads: Mutex::new(vec![0; names.len()]),
@@ -95,7 +107,37 @@ impl Lanes {
         let lease = self.manager.keep_warm(&self.names[slot])?;
         // That it cannot be opened now is no concern of this request.
         let ahead = ahead.and_then(|slot| self.manager.keep_warm(&self.names[slot]).ok());
-        Ok(Place { lease, _ahead: ahead, _counted: counted, _permit: permit })
+        self.changed.notify_waiters();
+        Ok(Place { lease, _ahead: ahead, counted, _permit: permit })
+    }
+
+    /// A place on another connection than that of `place`: one that is open and has room.
+    pub(super) fn berth(self: &Arc<Self>, place: &Place) -> Option<Berth> {
+        let stages: Vec<_> = self.names.iter().map(|name| self.stage(name)).collect();
+        let slot = {
+            let mut loads = self.loads();
+            let has_room = |slot: &usize| {
+                let is_other = *slot != place.counted.slot;
+                is_other && stages[*slot] == Stage::Open && loads[*slot] < self.in_flight
+            };
+            let slot = (0..loads.len()).filter(has_room).min_by_key(|slot| loads[*slot])?;
+            loads[slot] += 1;
+            slot
+        };
+        let counted = Counted { lanes: Arc::clone(self), slot };
+        let lease = self.manager.keep_warm(&self.names[slot]).ok()?;
+        Some(Berth { counted, lease })
+    }
+
+    /// The states of all connections that there are but that of `place`.
+    pub(super) fn watch_others(&self, place: &Place) -> SelectAll<StatusStream> {
+        let others = self.names.iter().filter(|name| *name != place.name());
+        others.filter_map(|name| self.manager.watch_status(name.as_str())).collect()
+    }
+
+    /// Resolves once a place was taken or given back, from when it is enabled on.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Opens the first `count` connections, and keeps them open.
@@ -146,6 +188,9 @@ fn choose(
     in_flight: usize,
     fill: usize,
 ) -> (usize, Option<usize>) {
+    if seeded(Defect::LoadIsIgnored) {
+        return (0, None);
+    }
     let slots = || (0..loads.len()).filter(|slot| loads[*slot] < in_flight);
     let inside = || slots().filter(|slot| *slot < width);
     let is_there = |slot: &usize| stages[*slot] != Stage::Closed || loads[*slot] > 0;
@@ -170,11 +215,24 @@ impl Place {
     pub(super) fn name(&self) -> &StreamName {
         self.lease.name()
     }
+
+    /// Gives up this place for the other one.
+    pub(super) fn go_to(&mut self, Berth { counted, lease }: Berth) {
+        self.lease = lease;
+        if seeded(Defect::MoveIsNotCounted) {
+            return; // And the new place is given back.
+        }
+        self.counted = counted;
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        if seeded(Defect::PlaceIsKept) {
+            return;
+        }
         self.lanes.loads()[self.slot] -= 1;
+        self.lanes.changed.notify_waiters();
     }
 }
 

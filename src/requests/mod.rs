@@ -26,6 +26,7 @@
 //!   [`TimedOut`](crate::RequestError::TimedOut); every error for which
 //!   [`is_unsent`](crate::RequestError::is_unsent) holds is certain.
 //! - Each ends within its deadline, whatever the server, the network and the other requests do.
+//! - It does not wait for a connection that fails while another one that is open has room for it.
 //! - Dropping it cancels it, and gives its place to who waits longest.
 //!
 //! No second engine: nothing in here dials, beats or retries a socket.
@@ -38,12 +39,14 @@ mod cache;
 mod call;
 mod config;
 mod counts;
+pub(crate) mod defect;
 mod lanes;
 mod pace;
 mod parts;
 mod pool;
 mod pooled;
 mod shared;
+mod stray;
 
 pub use batch::{Batch, BatchItem, Progress};
 pub use builder::RequestPoolBuilder;

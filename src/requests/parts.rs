@@ -54,15 +54,23 @@ async fn begin(shared: Arc<Shared>, call: Call) -> Begun {
     let deadline = shared.deadline(&call);
     let mut resends = Resends::of(&shared, &call);
     loop {
-        let (place, mut replies) = shared.begin(&call, usize::MAX, deadline).await?;
-        let error = match timeout_at(deadline, replies.next()).await {
+        let begun = shared.begin(&call, usize::MAX, deadline).await;
+        let (mut place, mut replies) = match begun {
+            Ok(begun) => begun,
+            Err(e) => return Err(resends.whole_truth(e)),
+        };
+        let first = timeout_at(deadline, async {
+            shared.arrived(&call, &mut place, &mut replies).await;
+            replies.next().await
+        });
+        let error = match first.await {
             Ok(None) => return Ok((None, place, replies)),
             Ok(Some(Ok(part))) => return Ok((Some(part), place, replies)),
             Ok(Some(Err(e))) => explained(e, &place),
             Err(_) => overdue(replies),
         };
         if !resends.allow(&error, deadline) {
-            return Err(error);
+            return Err(resends.whole_truth(error));
         }
     }
 }

@@ -8,10 +8,12 @@ use super::asked::Asked;
 #[cfg(feature = "cache")]
 use super::cache::Cache;
 use super::call::Call;
-use super::config::PoolConfig;
+use super::config::{NEVER, PoolConfig};
 use super::counts::{Counts, PoolStats};
+use super::defect::{Defect, seeded};
 use super::lanes::{Lanes, Place};
 use super::pace::Pace;
+use super::stray::Stray;
 use crate::error::{RequestError, SendError};
 use crate::manager::Replies;
 use crate::observe::Status;
@@ -64,25 +66,58 @@ impl Shared {
         let (deadline, width) = (self.deadline(&call), at_once.div_ceil(self.config.fill));
         let mut resends = Resends::of(self, &call);
         let asked = loop {
-            let asked = self.ask_once(&call, width, deadline).await;
-            if !asked.outcome.as_ref().is_err_and(|e| resends.allow(e, deadline)) {
-                break asked;
+            let mut asked = self.ask_once(&call, width, deadline).await;
+            if asked.outcome.as_ref().is_err_and(|e| resends.allow(e, deadline)) {
+                continue;
             }
+            asked.outcome = asked.outcome.map_err(|e| resends.whole_truth(e));
+            break asked;
         };
         self.counts.ended(asked.outcome.as_ref().map(drop));
         asked
     }
 
     async fn ask_once(&self, call: &Call, width: usize, deadline: Instant) -> Asked {
-        let (place, mut replies) = match self.begin(call, width, deadline).await {
+        let (mut place, mut replies) = match self.begin(call, width, deadline).await {
             Ok(begun) => begun,
             Err(e) => return Asked::unmeasured(Err(e)),
         };
         let (begun_at, was_open) = (Instant::now(), place.lease.status().is_open());
-        let outcome = timeout_at(deadline, replies.whole()).await;
+        let mut has_moved = false;
+        let outcome = timeout_at(deadline, async {
+            has_moved = self.arrived(call, &mut place, &mut replies).await;
+            replies.whole().await
+        });
+        let outcome = outcome.await;
         let outcome =
             outcome.unwrap_or_else(|_| Err(overdue(replies))).map_err(|e| explained(e, &place));
-        Asked { outcome, took: was_open.then(|| begun_at.elapsed()) }
+        Asked { outcome, took: (was_open && !has_moved).then(|| begun_at.elapsed()) }
+    }
+
+    /// Waits until there is something of a reply. If its connection fails before the request was
+    /// written, it goes to another that is open meanwhile; returns whether it did.
+    pub(super) async fn arrived(
+        &self,
+        call: &Call,
+        place: &mut Place,
+        replies: &mut Replies,
+    ) -> bool {
+        let (mut stray, mut has_moved) = (Stray::of(place), false);
+        loop {
+            let berth = tokio::select! {
+                biased; // What is answered does not move.
+                () = replies.arrived() => return has_moved,
+                berth = stray.elsewhere(&self.lanes, place) => berth,
+            };
+            if !replies.withdraw() && !seeded(Defect::WrittenMoves) {
+                stray.stays();
+                continue;
+            }
+            place.go_to(berth);
+            *replies = self.lanes.manager.request_parts(place.name(), call.body.clone());
+            (stray, has_moved) = (Stray::of(place), true);
+            self.counts.moved();
+        }
     }
 
     /// Makes the request, once it has a place.
@@ -101,7 +136,8 @@ impl Shared {
     }
 
     pub(super) fn deadline(&self, call: &Call) -> Instant {
-        Instant::now() + call.deadline.unwrap_or(self.config.deadline)
+        let within = call.deadline.unwrap_or(self.config.deadline);
+        Instant::now() + if seeded(Defect::DeadlineIsForgotten) { NEVER } else { within }
     }
 
     /// How many requests of a batch may be in flight now, and what they are to be recorded with.
@@ -155,19 +191,32 @@ pub(super) fn explained(error: RequestError, place: &Place) -> RequestError {
 pub(super) struct Resends<'a> {
     counts: &'a Counts,
     left: u32,
+    /// How it was lost the last time.
+    lost: Option<RequestError>,
 }
 
 impl<'a> Resends<'a> {
     pub(super) fn of(shared: &'a Shared, call: &Call) -> Self {
-        let left = if call.idempotent { shared.config.resends } else { 0 };
-        Self { counts: &shared.counts, left }
+        let may = (call.idempotent && !seeded(Defect::NothingIsResent))
+            || seeded(Defect::UnknownIsResent);
+        let left = if may { shared.config.resends } else { 0 };
+        Self { counts: &shared.counts, left, lost: None }
+    }
+
+    /// How a call ended of which `error` is the last: that nothing was written at last says nothing of
+    /// what was written before.
+    pub(super) fn whole_truth(self, error: RequestError) -> RequestError {
+        let lost = self.lost.filter(|_| error.is_unsent() && !seeded(Defect::LossIsForgotten));
+        lost.unwrap_or(error)
     }
 
     pub(super) fn allow(&mut self, error: &RequestError, deadline: Instant) -> bool {
-        let is_lost = matches!(error, RequestError::Unknown | RequestError::TimedOut);
+        let is_lost = matches!(error, RequestError::Unknown | RequestError::TimedOut)
+            || (seeded(Defect::RefusedIsResent) && matches!(error, RequestError::Failed(_)));
         let allowed = is_lost && self.left > 0 && Instant::now() < deadline;
         if allowed {
             self.left -= 1;
+            self.lost = Some(error.clone());
             self.counts.resent();
         }
         allowed

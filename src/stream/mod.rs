@@ -386,6 +386,11 @@ impl Lease {
     pub fn status(&self) -> Status {
         self.0.topic().status().get()
     }
+
+    /// The same as a stream, which begins with the present state. It keeps nothing open.
+    pub fn status_changes(&self) -> StatusStream {
+        StatusStream::new(self.0.topic().status())
+    }
 }
 
 impl fmt::Debug for Lease {

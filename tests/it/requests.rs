@@ -3,8 +3,9 @@
 use futures::future::join;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{self, Instant};
-use wsmux::test_util::memory::{MemoryServer, Peer};
-use wsmux::{Config, Message, RequestError, SendError, Subscription, WsManager};
+use wsmux::test_util::memory::{self, MemoryServer, Peer};
+use wsmux::transport::Frame;
+use wsmux::{Config, Limiter, Message, RequestError, SendError, Subscription, Token, WsManager};
 
 use crate::asker::Asker;
 use crate::lines::heard;
@@ -245,4 +246,117 @@ async fn a_stream_that_is_left_or_shut_down_leaves_no_request_waiting() {
     let late = manager.request("x", "b").await;
     assert_eq!(late, Err(RequestError::NotSent(SendError::Closed)));
     time::sleep(MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_nobody_reads_is_bounded_in_bytes_but_for_one_part() {
+    let (manager, _server, _stream, mut peer) = opened(config().buffer_bytes(10)).await;
+    let (large, small) = ("x".repeat(20), "y".repeat(6));
+    let mut replies = manager.request_parts("x", "a");
+    settle().await;
+    for _ in 0..2 {
+        peer.send(format!("+1 {large}"));
+        assert_eq!(replies.next().await, Some(Ok(large.as_str().into())), "what is read has room");
+    }
+    peer.send_all([format!("+1 {small}"), format!("+1 {small}"), "=1 z".to_owned()]);
+    settle().await;
+    assert_eq!(heard(&mut peer), ["?1 a", "~1"]);
+    let items: Vec<_> = replies.by_ref().collect().await;
+    assert_eq!(items, [Ok(small.as_str().into()), Err(RequestError::Overrun)]);
+    let parts = [format!("+2 {small}"), format!("=2 {small}")];
+    let whole = answered(&manager, &mut peer, &[&parts[0], &parts[1]]).await;
+    assert_eq!(whole, Err(RequestError::Overrun), "as a whole it is kept until it is complete");
+    let whole = answered(&manager, &mut peer, &["+3 12345", "=3 67890"]).await;
+    assert_eq!(texts(&whole.unwrap()), ["12345", "67890"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_quotes_a_secret_in_its_refusal_shows_it_to_nobody() {
+    let builder = |base: &str| WsManager::builder(Asker::new(base)).config(config());
+    for (secret, with_token) in [("canary-token", true), ("canary-password", false)] {
+        let (transport, mut dials) = memory::pair();
+        let builder = match with_token {
+            true => builder("wss://test/ws").credentials(|_| async {
+                Ok::<_, std::convert::Infallible>(Token::new("canary-token"))
+            }),
+            false => builder("wss://ann:canary-password@test/ws"),
+        };
+        let manager = builder.transport(transport).limiter(Limiter::new()).build().unwrap();
+        let _lease = manager.keep_warm("x").unwrap();
+        let mut peer = dials.accept().await;
+        settle().await;
+        let failed = answered(&manager, &mut peer, &[&format!("-1 no such key: {secret}")]).await;
+        let Err(e @ RequestError::Failed(_)) = failed else { panic!("{failed:?}") };
+        assert_eq!(e, RequestError::Failed("no such key: ***".into()));
+        assert!(!format!("{e} {e:?}").contains("canary"), "{e:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_with_the_close_is_a_reply() {
+    let (manager, _server, _stream, peer) = opened(config()).await;
+    let asked = join(manager.request("x", "a"), manager.request("x", "b"));
+    let closing = async {
+        settle().await;
+        peer.send("=1 one");
+        peer.close(1001, "going away"); // In the same read.
+    };
+    let ((one, two), ()) = join(asked, closing).await;
+    assert_eq!(texts(one.unwrap().parts()), ["one"]);
+    assert_eq!(two, Err(RequestError::Unknown));
+    let (manager, _server, _stream, peer) = opened(config()).await;
+    let mut parts = manager.request_parts("x", "a");
+    settle().await;
+    peer.send("+1 part");
+    peer.close(1000, "");
+    assert_eq!(parts.next().await, Some(Ok("part".into())));
+    assert_eq!(parts.next().await, Some(Err(RequestError::Unknown)), "it was not all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_above_what_the_transport_takes_is_not_sent_and_costs_nobody_else_anything() {
+    let (transport, mut server) = memory::pair();
+    let builder = WsManager::builder(Asker::new("ws://test/ws")).config(config());
+    let manager = builder.transport(transport.max_send(8)).build().unwrap();
+    let _lease = manager.keep_warm("x").unwrap();
+    let mut peer = server.accept().await;
+    settle().await;
+    let too_large = Err(RequestError::NotSent(SendError::TooLarge { max: 8 }));
+    assert_eq!(manager.request("x", "by itself").await, too_large);
+    assert_eq!(manager.request("x", "as sent").await, too_large, "`?2 as sent` is ten bytes");
+    let asked = heard(&mut peer);
+    assert!(!asked.iter().any(|said| said.starts_with('?')), "{asked:?}");
+    assert_eq!(texts(&answered(&manager, &mut peer, &["=3 yes"]).await.unwrap()), ["yes"]);
+    assert_eq!(heard(&mut peer), ["?3 what"]);
+}
+
+#[test]
+fn a_request_may_be_made_from_a_thread_without_a_runtime() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_time().build().unwrap();
+    let (manager, mut server) = manager_of(Asker::new("ws://test/ws"), config());
+    let _lease = {
+        let _inside = runtime.enter();
+        manager.keep_warm("x").unwrap()
+    };
+    let mut peer = runtime.block_on(server.dial()).accept();
+    let answering = std::thread::spawn(move || {
+        let asked = futures::executor::block_on(peer.recv());
+        peer.send("=1 one");
+        (asked, peer)
+    });
+    let reply = futures::executor::block_on(manager.request("x", "a"));
+    assert_eq!(texts(reply.unwrap().parts()), ["one"]);
+    let (asked, _peer) = answering.join().unwrap();
+    assert_eq!(asked, Some(Frame::Data("?1 a".into())));
+    // And without a runtime its time is counted all the same.
+    let hurried = config().reply_timeout(50 * MS);
+    let (manager, mut server) = manager_of(Asker::new("ws://test/ws"), hurried);
+    let _lease = {
+        let _inside = runtime.enter();
+        manager.keep_warm("x").unwrap()
+    };
+    let _peer = runtime.block_on(server.dial()).accept();
+    let unanswered = futures::executor::block_on(manager.request("x", "a"));
+    assert_eq!(unanswered, Err(RequestError::TimedOut));
 }

@@ -123,11 +123,7 @@ impl Outlet for Desk<'_> {
     }
 
     fn reply_failed(&mut self, id: RequestId, words: Message) {
-        let words = match words.as_text() {
-            Some(text) => self.mask.apply(text).into(),
-            None => words,
-        };
-        self.owed.failed(id, words);
+        self.owed.failed(id, self.mask.apply_to_message(words));
     }
 
     fn reply_unknown(&mut self, id: RequestId) {

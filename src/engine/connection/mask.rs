@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use crate::config::Secret;
 use crate::engine::small::Seldom;
+use crate::message::Message;
 use crate::protocol::{DisconnectReason, Request};
 
 const MASKED: &str = "***";
@@ -86,6 +87,18 @@ impl Mask {
         }
     }
 
+    /// `words` without secrets. What is binary stays binary, and is the same where it has none in it.
+    pub(super) fn apply_to_message(&self, words: Message) -> Message {
+        match words {
+            Message::Text(text) => self.apply(&text).into(),
+            Message::Binary(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let masked = self.apply(&text);
+                Message::Binary(if masked == text { bytes } else { masked.into() })
+            }
+        }
+    }
+
     /// `text` with no secret in it, and none at its end that was cut off.
     pub(super) fn apply(&self, text: &str) -> String {
         let masked = self.secrets.iter().fold(text.to_owned(), |text, secret| {
@@ -141,6 +154,16 @@ mod tests {
             assert!(!masked.contains("canary") && !masked.contains("YW5u"), "{masked}");
             assert!(masked.contains(MASKED));
         }
+    }
+
+    #[test]
+    fn a_binary_answer_keeps_no_secret_and_one_without_stays_as_it_is() {
+        let masked = mask()
+            .apply_to_message(Message::Binary(b"\x01\xff no: canary-header".as_slice().into()));
+        let Message::Binary(masked) = masked else { panic!("{masked:?}") };
+        assert!(masked.ends_with(b" no: ***") && masked.starts_with(b"\x01"), "{masked:?}");
+        let harmless = Message::Binary(b"\x01\xff no".as_slice().into());
+        assert_eq!(mask().apply_to_message(harmless.clone()), harmless);
     }
 
     #[test]

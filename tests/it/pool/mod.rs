@@ -4,6 +4,7 @@ mod adaptive;
 mod batch;
 #[cfg(feature = "cache")]
 mod cache;
+mod stray;
 
 use std::collections::BTreeMap;
 
