@@ -166,6 +166,40 @@ async fn text() -> String {
     managers().await + &gateway[own..]
 }
 
+/// The same of pools, and of a manager beside them.
+#[cfg(feature = "cache")]
+#[tokio::test(start_paused = true)]
+async fn the_text_of_pools_is_written_for_promtool() {
+    use wsmux::requests::{CacheConfig, Call, RequestPool};
+
+    let pool = |label: &str| {
+        let builder = RequestPool::builder(Direct::new("ws://test/").unwrap(), "x");
+        let (transport, server) = memory::pair();
+        let label = label.to_owned();
+        let builder = builder
+            .cache(CacheConfig::default())
+            .manager(|manager| manager.transport(transport).limiter(Limiter::new()).label(label));
+        (builder.build().unwrap(), server)
+    };
+    let (spot, mut server) = pool(r#"sp"ot\x"#);
+    let (other, _other_server) = pool("other");
+    let (feed, _feed_server) = manager("feed");
+    let asked = spot.request(Call::new("a").cached());
+    let (refused, _peer) = futures::join!(asked, server.accept());
+    refused.unwrap_err();
+    let text = wsmux::requests::prometheus([&feed, spot.manager()], [&spot, &spot.clone(), &other]);
+    for line in [
+        r#"ws_request_pool_requests_total{manager="sp\"ot\\x",outcome="unsent"} 1"#,
+        r#"ws_request_cache_misses_total{manager="sp\"ot\\x"} 1"#,
+        r#"ws_request_cache_misses_total{manager="other"} 0"#,
+        r#"ws_manager_readers{manager="feed"} 0"#,
+    ] {
+        assert_eq!(text.lines().filter(|shown| *shown == line).count(), 1, "{line}\n{text}");
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pools.prom");
+    fs::write(path, text).unwrap();
+}
+
 /// What two managers write, of which one has seen much.
 async fn managers() -> String {
     let (spot, mut server) = manager("spot");

@@ -17,6 +17,8 @@ mod error {
     pub(crate) use wsmux::{Gap, StreamError};
 }
 mod manager {
+    #[cfg(feature = "prometheus")]
+    pub(crate) use wsmux::prometheus;
     pub(crate) use wsmux::{Replies, Reply, WsManager, WsManagerBuilder};
 }
 mod message {

@@ -86,6 +86,20 @@ pub struct CacheStats {
     pub stale: u64,
 }
 
+#[cfg(feature = "prometheus")]
+impl CacheStats {
+    /// What two caches have counted.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.bytes += more.bytes;
+        self.entries += more.entries;
+        self.evicted += more.evicted;
+        self.hits += more.hits;
+        self.joined += more.joined;
+        self.misses += more.misses;
+        self.stale += more.stale;
+    }
+}
+
 /// What a reply is kept by.
 pub(super) type Key = Arc<[u8]>;
 

@@ -107,3 +107,23 @@ impl Counts {
         }
     }
 }
+
+#[cfg(feature = "prometheus")]
+impl PoolStats {
+    /// What two pools have counted.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.answered += more.answered;
+        self.batch_connections += more.batch_connections;
+        self.batch_size += more.batch_size;
+        self.failed += more.failed;
+        self.in_flight += more.in_flight;
+        self.moved += more.moved;
+        self.open += more.open;
+        self.opening += more.opening;
+        self.resent += more.resent;
+        self.timed_out += more.timed_out;
+        self.unknown += more.unknown;
+        self.unsent += more.unsent;
+        self.waiting += more.waiting;
+    }
+}

@@ -45,6 +45,8 @@ mod pace;
 mod parts;
 mod pool;
 mod pooled;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod shared;
 mod stray;
 
@@ -59,3 +61,6 @@ pub use counts::PoolStats;
 pub use parts::Parts;
 pub use pool::{RequestPool, Warm};
 pub use pooled::Pooled;
+#[cfg(feature = "prometheus")]
+#[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+pub use prometheus::prometheus;

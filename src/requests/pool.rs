@@ -20,7 +20,7 @@ use crate::stream::Lease;
 /// does. Its methods want a tokio runtime with timers, of any flavour.
 #[derive(Clone)]
 pub struct RequestPool {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl RequestPool {
@@ -126,12 +126,26 @@ impl RequestPool {
 
     /// What its cache has done, and what it keeps now; `None` if it has none. The same counts are told to
     /// the recorder of the crate `metrics` that is installed, as `ws_request_cache_hits_total` and its
-    /// like, with the manager's label.
+    /// like, with the manager's label; and they are in the text for Prometheus, which needs the feature of
+    /// that name and no recorder.
     #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
     #[must_use]
     pub fn cache_stats(&self) -> Option<CacheStats> {
         self.shared.cache.as_ref().map(|cache| cache.stats())
+    }
+
+    /// What [`stats`](Self::stats) and the cache's return, as text for Prometheus behind that of its
+    /// [manager](Self::manager). Needs no recorder.
+    ///
+    /// Answer a scrape with it as `text/plain; version=0.0.4`. A program with several pools, or with
+    /// managers beside them, writes [`prometheus`](super::prometheus) instead: one such text behind another
+    /// is not valid. A pool has 19 series of its own at most, whatever it is asked.
+    #[cfg(feature = "prometheus")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        super::prometheus::prometheus([], [self])
     }
 
     /// The manager of its connections: for status, events, metrics, new credentials and

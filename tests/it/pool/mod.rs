@@ -4,6 +4,8 @@ mod adaptive;
 mod batch;
 #[cfg(feature = "cache")]
 mod cache;
+#[cfg(all(feature = "cache", feature = "prometheus"))]
+mod metrics;
 mod stray;
 
 use std::collections::BTreeMap;

@@ -3,13 +3,19 @@
 use futures::future::join;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{self, Instant};
-use wsmux::RequestError;
-use wsmux::requests::{Call, PoolConfig};
-use wsmux::test_util::Answers;
+use wsmux::requests::{Call, PoolConfig, RequestPool};
+use wsmux::test_util::{Answers, Mock};
+use wsmux::{RequestError, RetryPolicy};
 
-use super::{pool, text};
+use super::{connection, pool_of, text};
 use crate::asker::Desk;
 use crate::{MS, SECOND, settle};
+
+/// A pool whose connections never give up.
+fn pool(desk: Desk, config: PoolConfig) -> (Mock<Desk>, RequestPool) {
+    let (mock, transport) = Mock::in_memory(desk);
+    (mock, pool_of(transport, config, connection().retry(RetryPolicy::forever())))
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_connection_fails_goes_to_another_that_has_room() {
