@@ -30,7 +30,7 @@ enum State {
     /// Until the first part.
     Beginning(BoxFuture<'static, Begun>),
     Ended,
-    Flowing(Place, Replies),
+    Flowing(Place, Box<Replies>),
 }
 
 impl Parts {
@@ -83,7 +83,7 @@ impl Stream for Parts {
             State::Ended => Poll::Ready(None),
             State::Beginning(begun) => match ready!(begun.as_mut().poll(cx)) {
                 Ok((Some(part), place, replies)) => {
-                    self.state = State::Flowing(place, replies);
+                    self.state = State::Flowing(place, Box::new(replies));
                     Poll::Ready(Some(Ok(part)))
                 }
                 Ok((None, ..)) => self.end(Ok(())),
