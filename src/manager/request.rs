@@ -116,7 +116,7 @@ impl Reply {
 #[must_use = "dropping it cancels the request"]
 #[derive(Debug)]
 pub struct Replies {
-    /// What is there and was not read yet: see [`arrived`](Self::arrived).
+    /// What is there and was not read yet: see [`arrived`](method@Self::arrived).
     arrived: Option<Result<Message, RequestError>>,
     /// Until it is over.
     asking: Option<Asking>,

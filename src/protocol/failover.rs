@@ -20,7 +20,8 @@ use crate::name::{InvalidName, StreamName};
 ///   lost, is [too old](field@crate::Config::max_age), or is told to [reconnect](crate::WsManager::reconnect):
 ///   then the primary takes over without a gap, if it can be had, and else all stays as it is.
 ///
-/// [`StreamInfo::base`](crate::StreamInfo) says where a stream is. The bases should be alike in all but
+/// [`StreamInfo::base`](crate::StreamInfo) says where a stream is, and
+/// [`health`](crate::WsManager::health) warns while any is not at the primary. The bases should be alike in all but
 /// where they lead: lanes, limits and verdicts are those of the primary. **A token goes to each base**, so list
 /// servers only that are to have it; what is in the URL of one base goes to that one alone.
 ///

@@ -139,7 +139,7 @@ impl RequestPool {
     /// [manager](Self::manager). Needs no recorder.
     ///
     /// Answer a scrape with it as `text/plain; version=0.0.4`. A program with several pools, or with
-    /// managers beside them, writes [`prometheus`](super::prometheus) instead: one such text behind another
+    /// managers beside them, writes [`prometheus`](fn@super::prometheus) instead: one such text behind another
     /// is not valid. A pool has 19 series of its own at most, whatever it is asked.
     #[cfg(feature = "prometheus")]
     #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]

@@ -8,7 +8,10 @@ use tokio::time::{self, Instant};
 use wsmux::protocol::{Direct, Failover};
 use wsmux::requests::{PoolConfig, RequestPool};
 use wsmux::test_util::memory::{self, MemoryServer, Peer};
-use wsmux::{CloseReason, Config, Limiter, Message, RetryPolicy, Subscription, WsManager};
+use wsmux::{
+    CloseReason, Config, Figure, FindingKind, Limiter, Message, RetryPolicy, Subscription,
+    WsManager,
+};
 
 use crate::asker::Asker;
 use crate::{MINUTE, MS, SECOND, config, end, gap, message, settle};
@@ -227,6 +230,29 @@ async fn a_reconnect_goes_home_without_a_gap_and_stays_where_there_is_no_home() 
     }
     time::sleep(15 * SECOND).await;
     assert_eq!(base(&stream), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_not_at_home_are_a_finding_until_they_are() {
+    let (manager, mut server) = built();
+    let away = |manager: &WsManager| {
+        let found = manager.health().findings.into_iter();
+        let found = found.filter(|finding| finding.kind == FindingKind::FailedOver);
+        found.map(|finding| finding.figure).collect::<Vec<_>>()
+    };
+    let mut stream = subscribed(&manager, "a").await;
+    assert_eq!(refused(&mut server).await, "tokyo");
+    assert_eq!(away(&manager), [], "it is nowhere yet");
+    let (_london, host) = accepted(&mut server).await;
+    assert_eq!(host, "london");
+    stream.ready().await.unwrap();
+    assert_eq!(away(&manager), [Figure::Count(1)]);
+    time::sleep(MINUTE).await;
+    assert!(manager.reconnect("a"));
+    let (_tokyo, host) = accepted(&mut server).await;
+    assert_eq!(host, "tokyo");
+    time::sleep(MINUTE).await;
+    assert_eq!((base(&stream), away(&manager)), (0, vec![]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,6 +82,9 @@ impl Finding {
             FindingKind::HighLatency => {
                 format!("messages arrive {figure} old, above {threshold}")
             }
+            FindingKind::FailedOver => {
+                format!("{figure} streams are not at their first base, above {threshold}")
+            }
             FindingKind::LeaseWithoutReaders => {
                 format!("leased without a reader for {figure}, above {threshold}")
             }
@@ -296,6 +299,9 @@ kinds! {
     /// Messages are old when they arrive.
     HighLatency: "high_latency",
         "Compare the machine's clock with NTP first; then move closer to the venue, or ask it.";
+    /// Open streams are at another base than the first of a protocol that has several.
+    FailedOver: "failed_over",
+        "See the WARN lines for what is wrong at the first base; once it answers, `reconnect` goes back there.";
     /// A lease keeps a stream open that nobody reads.
     LeaseWithoutReaders: "lease_without_readers",
         "Drop the lease if the stream is not needed.";

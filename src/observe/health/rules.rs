@@ -77,6 +77,7 @@ fn of_manager(observed: &Observed<'_>, thresholds: &Thresholds) -> Vec<Finding> 
             .map(failing),
         above(FindingKind::Exhausted, Figure::Count(exhausted.minute), COUNT_0).map(failing),
         too_many_connections(observed, thresholds),
+        failed_over(observed, thresholds),
         rate(FindingKind::HighRetryRate, retries.per_second(), thresholds.retries),
         rate(FindingKind::HighLagRate, lagged.per_second(), thresholds.lagged),
         rate(FindingKind::UnroutableMessages, unroutable.per_second(), thresholds.unroutable),
@@ -97,6 +98,14 @@ fn too_many_connections(observed: &Observed<'_>, thresholds: &Thresholds) -> Opt
     };
     let most = near.min(thresholds.connections as u64);
     above(FindingKind::TooManyConnections, count(observed.connections()), Figure::Count(most))
+}
+
+fn failed_over(observed: &Observed<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    let is_away = |info: &&StreamInfo| {
+        info.base > 0 && info.status.is_open() && info.readers + info.leases > 0
+    };
+    let away = observed.streams.iter().filter(is_away).count();
+    above(FindingKind::FailedOver, count(away), count(thresholds.failed_over))
 }
 
 fn unreadable(errors: u64, messages: u64, thresholds: &Thresholds) -> Option<Finding> {

@@ -210,6 +210,24 @@ fn of_manager() -> Vec<Case> {
     ]
 }
 
+/// One that lingers is missed by nobody, and one that is down is another finding.
+fn away() -> [Case; 2] {
+    use FindingKind::FailedOver;
+    [
+        case(FailedOver, |w| w.x().base = 1, |w| w.streams[1].base = 1)
+            .unless(|t| t.failed_over(1)),
+        case(
+            FailedOver,
+            |w| w.x().base = 2,
+            |w| {
+                w.x().base = 2;
+                down(w.x(), SECOND);
+            },
+        )
+        .unless(|t| t.failed_over(usize::MAX)),
+    ]
+}
+
 fn of_streams() -> Vec<Case> {
     use FindingKind::*;
     vec![
@@ -311,7 +329,7 @@ type Rules<'a> = &'a dyn Fn(&Observed<'_>, &Thresholds) -> Vec<Finding>;
 
 /// Whether `rules` say what the table does.
 fn agrees(rules: Rules<'_>) -> Result<(), String> {
-    for (row, case) in of_manager().into_iter().chain(of_streams()).enumerate() {
+    for (row, case) in of_manager().into_iter().chain(away()).chain(of_streams()).enumerate() {
         let Case { kind, severity, concerns, sick, well, lenient } = case;
         let say = |make: Make, thresholds: &Thresholds| {
             let mut world = World::well();
@@ -345,7 +363,7 @@ fn agrees(rules: Rules<'_>) -> Result<(), String> {
 #[test]
 fn each_rule_fires_at_its_threshold_and_not_below() {
     assert_eq!(agrees(&findings), Ok(()));
-    let kinds = of_manager().into_iter().chain(of_streams()).map(|case| case.kind);
+    let kinds = of_manager().into_iter().chain(away()).chain(of_streams()).map(|case| case.kind);
     let kinds: std::collections::BTreeSet<_> = kinds.collect();
     assert_eq!(kinds.len(), FindingKind::ALL.len(), "a kind has no row");
 }

@@ -42,6 +42,10 @@ pub struct Thresholds {
     /// How long a stream that ended is mentioned if it was not opened again. Default 5 min: longer
     /// than the time between two looks. The latest 256 are known.
     pub ended_within: Duration,
+    /// Open streams that may be at another base than the first, where a protocol has
+    /// [several](crate::protocol::Failover). Default 0: they are further away than is meant, until their
+    /// next dial.
+    pub failed_over: usize,
     /// How far behind a reader may be, as a share of what its stream keeps
     /// ([`Config::buffer`](field@crate::Config::buffer)). Default 0.8: the next burst may be lost.
     pub lag: f64,
@@ -79,6 +83,7 @@ impl Default for Thresholds {
             down_fail: Duration::from_secs(60),
             down_warn: Duration::from_secs(10),
             ended_within: Duration::from_secs(300),
+            failed_over: 0,
             lag: 0.8,
             lagged: 0.1,
             latency: Duration::from_secs(1),
@@ -99,6 +104,7 @@ impl Thresholds {
         down_fail: Duration,
         down_warn: Duration,
         ended_within: Duration,
+        failed_over: usize,
         lag: f64,
         lagged: f64,
         latency: Duration,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::json::{Raw, quote};
+use crate::protocol::spelling::Spelling;
 
 /// What keeps its data apart: a channel, and what else is asked of it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -16,26 +17,12 @@ const FIELDS: usize = 16;
 impl Arg {
     /// Of a name: `channel`, `channel:instId`, either followed by `,key=value`.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        let mut parts = name.split(',');
-        let head = parts.next()?;
-        let mut fields = BTreeMap::new();
-        let (channel, instrument) = match head.split_once(':') {
-            Some((channel, instrument)) => (channel, Some(instrument)),
-            None => (head, None),
-        };
-        fields.insert("channel".to_owned(), channel.to_owned());
-        if let Some(instrument) = instrument {
-            fields.insert("instId".to_owned(), instrument.to_owned());
-        }
-        for part in parts {
-            let (key, value) = part.split_once('=')?;
-            let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric()) && key != ADDED;
-            if !is_key || fields.insert(key.to_owned(), value.to_owned()).is_some() {
-                return None;
-            }
-        }
-        let is_full = fields.iter().all(|(key, value)| !key.is_empty() && !value.is_empty());
-        (is_full && fields.len() <= FIELDS).then_some(Self(fields))
+        let Spelling { channel, of, options } = Spelling::read(name)?;
+        let mut fields: BTreeMap<_, _> = options.into_iter().map(owned).collect();
+        let is_free = !fields.contains_key(ADDED)
+            && fields.insert("channel".to_owned(), channel.to_owned()).is_none()
+            && of.is_none_or(|of| fields.insert("instId".to_owned(), of.to_owned()).is_none());
+        (is_free && fields.len() <= FIELDS).then_some(Self(fields))
     }
 
     /// Of a message, in whatever order its fields are.
@@ -64,6 +51,10 @@ impl Arg {
     }
 }
 
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,9 +67,20 @@ mod tests {
         let all = r#"{"channel":"instruments","instType":"SPOT"}"#;
         assert_eq!(write("instruments,instType=SPOT").as_deref(), Some(all));
         assert_eq!(write("status").as_deref(), Some(r#"{"channel":"status"}"#));
-        for bad in
-            ["", ":", "a:", ":b", "a,", "a,b", "a,=b", "a,b=", "a:b,instId=c", "a,uid=1", "a,é=1"]
-        {
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":b",
+            "a,",
+            "a,b",
+            "a,=b",
+            "a,b=",
+            "a:b,instId=c",
+            "a,channel=b",
+            "a,uid=1",
+            "a,é=1",
+        ] {
             assert_eq!(write(bad), None, "{bad}");
         }
     }

@@ -123,7 +123,7 @@ impl Protocol for Okx {
     }
 
     fn session(&self, _: &Dial<'_>) -> Box<dyn Session> {
-        Box::new(Channels::default())
+        Box::new(Channels::new())
     }
 
     fn limits(&self, _: &Lane) -> Limits {

@@ -16,6 +16,7 @@ use crate::message::Message;
 use crate::name::StreamName;
 use crate::protocol::held::Held;
 use crate::protocol::json::{Raw, pick};
+use crate::protocol::pulse::{Beat, Pulse};
 use crate::protocol::{Cx, Mark, Session, To, Verdict, short};
 
 /// When `ping` is said after silence: the venue wants less than 30 s.
@@ -34,18 +35,15 @@ const PASSING: &[&str] = &["50001", "50004", "50011", "50013", "50026", "60014"]
 /// Channels of books whose updates are a chain.
 const CHAINS: &[&str] = &["books", "books-l2-tbt", "books50-l2-tbt"];
 
-#[derive(Default)]
 pub(super) struct Channels {
     by_arg: HashMap<Arg, StreamName>,
     /// By the text in which the server writes an `arg`.
     by_text: HashMap<Box<str>, StreamName>,
     calls: BTreeMap<u64, Call>,
     channels: HashMap<StreamName, Channel>,
-    heard: Option<Instant>,
     held: Held,
     last: u64,
-    /// By when `pong` is due.
-    pong: Option<Instant>,
+    pulse: Pulse,
 }
 
 /// A call that is not answered in full: the names that wait for it.
@@ -70,6 +68,18 @@ enum State {
 }
 
 impl Channels {
+    pub(super) fn new() -> Self {
+        Self {
+            by_arg: HashMap::new(),
+            by_text: HashMap::new(),
+            calls: BTreeMap::new(),
+            channels: HashMap::new(),
+            held: Held::default(),
+            last: 0,
+            pulse: Pulse::on_silence(SILENCE, PONG),
+        }
+    }
+
     /// Asks for names, or leaves them, in calls that are not too long.
     fn call(&mut self, op: &str, names: Vec<StreamName>, cx: &mut Cx<'_>) {
         let (mut args, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -264,7 +274,7 @@ impl Channel {
 
 impl Session for Channels {
     fn open(&mut self, cx: &mut Cx<'_>) {
-        self.heard = Some(cx.now());
+        self.pulse.start(cx.now());
         cx.ready();
     }
 
@@ -308,11 +318,10 @@ impl Session for Channels {
     }
 
     fn receive(&mut self, message: &Message, cx: &mut Cx<'_>) {
-        self.heard = Some(cx.now());
+        self.pulse.heard(cx.now());
         let text = message.as_text().unwrap_or_default();
         if text == "pong" {
-            self.pong = None;
-            return;
+            return self.pulse.answered();
         }
         let Some(fields) = Fields::read(text) else { return cx.unroutable(message) };
         let event = fields.event.and_then(Raw::string);
@@ -349,18 +358,14 @@ impl Session for Channels {
     fn send(&mut self, _: &StreamName, _: Message, _: &mut Cx<'_>) {}
 
     fn deadline(&self) -> Option<Instant> {
-        self.pong.or_else(|| self.heard?.checked_add(SILENCE))
+        self.pulse.deadline()
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
-        let now = cx.now();
-        if self.pong.is_some_and(|due| due <= now) {
-            (self.pong, self.heard) = (None, None);
-            return cx.failed(Verdict::Retry, "the server did not answer the ping");
-        }
-        if self.pong.is_none() && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
-            cx.push("ping");
-            self.pong = Some(now + PONG);
+        match self.pulse.tick(cx.now()) {
+            Beat::Ask => cx.push("ping"),
+            Beat::Dead => cx.failed(Verdict::Retry, "the server did not answer the ping"),
+            Beat::Rest => {}
         }
     }
 }

@@ -83,7 +83,6 @@ async fn where_no_other_is_open_it_waits_for_its_own() {
 async fn a_request_that_was_lost_and_then_not_written_is_not_said_to_be_unsent() {
     let desk = Desk::new(|asked, out| out.drop_socket(asked.socket));
     let (mock, pool) = pool(desk, PoolConfig::default().connections(1));
-    pool.keep_warm(1).unwrap().is_ready();
     let asked = pool.request(Call::new("a").idempotent());
     let (outcome, ()) = join(asked, async {
         settle().await;
