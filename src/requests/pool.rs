@@ -135,19 +135,6 @@ impl RequestPool {
         self.shared.cache.as_ref().map(|cache| cache.stats())
     }
 
-    /// What [`stats`](Self::stats) and the cache's return, as text for Prometheus behind that of its
-    /// [manager](Self::manager). Needs no recorder.
-    ///
-    /// Answer a scrape with it as `text/plain; version=0.0.4`. A program with several pools, or with
-    /// managers beside them, writes [`prometheus`](fn@super::prometheus) instead: one such text behind another
-    /// is not valid. A pool has 19 series of its own at most, whatever it is asked.
-    #[cfg(feature = "prometheus")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
-    #[must_use]
-    pub fn prometheus(&self) -> String {
-        super::prometheus::prometheus([], [self])
-    }
-
     /// The manager of its connections: for status, events, metrics, new credentials and
     /// [`shutdown`](WsManager::shutdown). Their streams are called as [`Pooled`](super::Pooled) says.
     #[must_use]

@@ -77,6 +77,20 @@ pub fn prometheus<'a>(
     text
 }
 
+impl RequestPool {
+    /// What [`stats`](Self::stats) and the cache's return, as text for Prometheus behind that of its
+    /// [manager](Self::manager). Needs no recorder.
+    ///
+    /// Answer a scrape with it as `text/plain; version=0.0.4`. A program with several pools, or with
+    /// managers beside them, writes [`prometheus`](fn@prometheus) instead: one such text behind another
+    /// is not valid. A pool has 19 series of its own at most, whatever it is asked.
+    #[cfg_attr(docsrs, doc(cfg(feature = "prometheus")))]
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        prometheus([], [self])
+    }
+}
+
 fn by_label<'a>(pools: &[&'a RequestPool]) -> Vec<Counted<'a>> {
     let mut counted: Vec<Counted<'a>> = Vec::new();
     for pool in pools {
