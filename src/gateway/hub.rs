@@ -3,11 +3,16 @@
 //! Counters are atomics, added to once per round or per client, never per message and client. Names are
 //! in a map under a lock that is taken when a reader comes or goes.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::name::StreamName;
+
+/// How many of those that are behind are told.
+const LAGGARDS: usize = 20;
 
 /// The books of a gateway.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub(super) struct Hub {
     pub(super) clients: AtomicUsize,
     pub(super) cut_off: AtomicU64,
     pub(super) delivered: AtomicU64,
+    /// Of each shard, as of its last look.
+    laggards: Mutex<Vec<Vec<Laggard>>>,
     pub(super) missed: AtomicU64,
     pub(super) rounds: AtomicU64,
     pub(super) sse: AtomicUsize,
@@ -34,6 +41,10 @@ pub struct HubStats {
     pub cut_off: u64,
     /// Messages handed to clients' sockets or queues.
     pub delivered: u64,
+    /// The WebSocket clients that are furthest behind, those that wait longest first, and not more than
+    /// 20. Looked at 16 times in a
+    /// [`ping_interval`](field@super::GatewayConfig::ping_interval).
+    pub laggards: Vec<Laggard>,
     /// Messages that slow clients missed, each of which is part of a gap.
     pub missed: u64,
     /// Names that clients read, and how many of them, busiest first.
@@ -44,6 +55,20 @@ pub struct HubStats {
     pub sse: usize,
     /// Writes to clients' sockets.
     pub writes: u64,
+}
+
+/// A client that does not keep up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Laggard {
+    /// Messages that it has missed since it came, each of which is part of a gap.
+    pub missed: u64,
+    /// How long its socket has taken nothing although something waits.
+    pub stuck_for: Duration,
+    /// [Whose](super::Visitor::user) it is.
+    pub user: Arc<str>,
+    /// Bytes that wait for it.
+    pub waiting: usize,
 }
 
 /// A name that clients read.
@@ -66,6 +91,7 @@ impl Hub {
             clients: self.clients.load(Ordering::Relaxed),
             cut_off: self.cut_off.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
+            laggards: worst(self.laggards_lock().iter().flatten().cloned().collect()),
             missed: self.missed.load(Ordering::Relaxed),
             names: names.into_iter().map(|(name, readers)| NameStats { name, readers }).collect(),
             rounds: self.rounds.load(Ordering::Relaxed),
@@ -86,9 +112,35 @@ impl Hub {
         Counted { hub: Arc::clone(self), what }
     }
 
+    /// A place for the laggards of one more shard.
+    pub(super) fn place_for_laggards(&self) -> usize {
+        let mut all = self.laggards_lock();
+        all.push(Vec::new());
+        all.len() - 1
+    }
+
+    /// Takes note of a shard's laggards, as far as they are among the worst.
+    pub(super) fn tell_laggards(&self, place: usize, laggards: Vec<Laggard>) {
+        if let Some(of) = self.laggards_lock().get_mut(place) {
+            *of = worst(laggards);
+        }
+    }
+
+    fn laggards_lock(&self) -> MutexGuard<'_, Vec<Vec<Laggard>>> {
+        self.laggards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, usize>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Those that are furthest behind, in that order.
+fn worst(mut laggards: Vec<Laggard>) -> Vec<Laggard> {
+    let behind = |laggard: &Laggard| (laggard.stuck_for, laggard.missed, laggard.waiting);
+    laggards.sort_by_key(|laggard| Reverse(behind(laggard)));
+    laggards.truncate(LAGGARDS);
+    laggards
 }
 
 /// One reader of one name.
@@ -148,5 +200,28 @@ mod tests {
         assert_eq!(hub.stats().clients, 1);
         drop(client);
         assert_eq!(hub.stats().clients, 0);
+    }
+
+    #[test]
+    fn those_that_are_furthest_behind_are_told_of_all_shards_and_not_for_longer_than_they_are() {
+        let hub = Hub::default();
+        let laggard = |secs, missed| Laggard {
+            missed,
+            stuck_for: Duration::from_secs(secs),
+            user: "ann".into(),
+            waiting: 1,
+        };
+        let told = |hub: &Hub| -> Vec<(u64, u64)> {
+            let all = hub.stats().laggards;
+            all.iter().map(|one| (one.stuck_for.as_secs(), one.missed)).collect()
+        };
+        let (one, two) = (hub.place_for_laggards(), hub.place_for_laggards());
+        hub.tell_laggards(one, vec![laggard(0, 7), laggard(3, 0)]);
+        hub.tell_laggards(two, vec![laggard(0, 8)]);
+        assert_eq!(told(&hub), [(3, 0), (0, 8), (0, 7)]);
+        hub.tell_laggards(one, Vec::new());
+        assert_eq!(told(&hub), [(0, 8)]);
+        hub.tell_laggards(two, (0..100).map(|missed| laggard(0, missed)).collect());
+        assert_eq!(told(&hub), (80..100).rev().map(|missed| (0, missed)).collect::<Vec<_>>());
     }
 }

@@ -69,7 +69,7 @@ pub use config::{GatewayConfig, SlowClient};
 pub use doors::{Doors, Open};
 pub use entrance::{Entrance, EntranceBuilder};
 pub use handle::Gateway;
-pub use hub::{HubStats, NameStats};
+pub use hub::{HubStats, Laggard, NameStats};
 pub use ops::Ops;
 pub use own::Publisher;
 pub use visitor::{Denied, Standing, Visitor};

@@ -76,6 +76,11 @@ impl Queue {
         self.entries.is_empty()
     }
 
+    /// How much waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, chunk: &Arc<Chunk>) {
         let range = 0..chunk.bytes.len();
         self.push_entry(Entry::Data { chunk: Arc::clone(chunk), range });

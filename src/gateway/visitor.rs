@@ -62,9 +62,10 @@ pub trait Standing: Send + Sync + 'static {
         true
     }
 
-    /// How much later than they come the visitor is sent messages. Asked when it subscribes, and by a stream of
-    /// events whenever [`version`](Self::version) has changed; what is held
-    /// meanwhile is bounded (16 MiB per name and delay), and beyond a gap tells what is missing.
+    /// How much later than they come the visitor is sent messages. Asked when it subscribes, and whenever
+    /// [`version`](Self::version) has changed: then it reads on behind a gap, and a raw relay, which cannot
+    /// tell of one, is closed with 1012. What is held meanwhile is bounded (16 MiB per name and delay), and
+    /// beyond a gap tells what is missing.
     fn delay(&self) -> Duration {
         Duration::ZERO
     }

@@ -172,6 +172,11 @@ pub(super) fn replayed_json(name: &str) -> String {
     Object::new("gap").text("name", name).text("reason", "replayed").json()
 }
 
+/// The same as a frame, for one that is sent a name earlier or later than before.
+pub(super) fn replayed(name: &str) -> Bytes {
+    frame::frame(frame::TEXT, replayed_json(name).as_bytes())
+}
+
 /// That a client was too slow.
 pub(super) fn missed(name: &str, reason: &'static str, missed: u64) -> Bytes {
     let object = Object::new("gap").text("name", name).text("reason", reason);

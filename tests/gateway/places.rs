@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use wsmux::gateway::{Doors, Gateway, GatewayConfig, Publisher, Standing, Visitor};
 use wsmux::{StreamName, WsManager};
 
+use crate::client::Client;
+use crate::{Stage, soon};
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Lets everybody in, with a delay that changes.
@@ -178,7 +181,7 @@ async fn who_comes_back_to_many_names_has_each_message_once_wherever_it_left() {
     is_open.store(true, Ordering::Relaxed);
     let (mut told, mut stay) = (BTreeMap::<String, Vec<u64>>::new(), 1);
     for _ in 0..4 * EACH {
-        let (event, _) = crate::soon(events.next()).await;
+        let (event, _) = soon(events.next()).await;
         let name = event["name"].as_str().unwrap().to_owned();
         told.entry(name).or_default().push(event["data"].as_u64().expect("a message, and no gap"));
         stay -= 1;
@@ -270,4 +273,32 @@ async fn a_delay_that_changes_holds_on_the_open_stream_behind_a_gap() {
     // An id of the time before is none of this delay's: what lay between would be lost.
     let mut again = Events::open(&gateway, &names, &id).await;
     assert_eq!(again.next().await.0["type"], "gap");
+}
+
+#[tokio::test]
+async fn a_delay_that_changes_holds_for_open_sockets_behind_a_gap() {
+    let doors = Guests::default();
+    let stage = Stage::built(|builder| builder.doors(doors.clone())).await;
+    let news = stage.gateway.publisher("news".try_into().unwrap());
+    let mut words = stage.client().await;
+    words.subscribe("news").await;
+    let mut relay = Client::open(stage.tcp().await, "/ws/news").await.unwrap();
+    soon(async {
+        while stage.gateway.stats().names.first().is_none_or(|name| name.readers < 2) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    news.publish("1");
+    assert_eq!(words.data().await, 1);
+    assert_eq!(relay.message().await.unwrap().1, b"1");
+    doors.0.store(1, Ordering::Relaxed);
+    news.publish("2");
+    let gap = words.word_of("gap").await;
+    assert_eq!(gap, json!({ "type": "gap", "name": "news", "reason": "replayed" }));
+    assert_eq!(relay.closed().await, Some(1012), "it cannot tell of a gap");
+    let published = Instant::now();
+    news.publish("3");
+    assert_eq!(words.data().await, 3);
+    assert!(published.elapsed() >= SECOND, "{:?}", published.elapsed());
 }

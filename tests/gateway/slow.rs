@@ -114,6 +114,55 @@ async fn a_client_that_never_reads_is_cut_off_at_the_write_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_does_not_even_read_that_it_is_closed_is_counted_once() {
+    let config = config(SlowClient::Disconnect)
+        .write_timeout(Duration::from_millis(200))
+        .ping_interval(Duration::from_millis(800))
+        .close_timeout(Duration::from_secs(3600));
+    let stage = Stage::with(config).await;
+    let news = publisher(&stage).await;
+    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
+    quick.subscribe("news").await;
+    stuck.subscribe("news").await;
+    publish(&news, &mut quick).await;
+    assert_eq!(stage.gateway.stats().cut_off, 1, "it was told to go");
+    let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });
+    // Nothing else ends it within an hour.
+    stage.until_clients(1).await;
+    assert_eq!(stage.gateway.stats().cut_off, 1);
+    answers.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_behind_is_told_to_operators_until_it_is_not_there() {
+    let config = config(SlowClient::DropOldest).ping_interval(Duration::from_millis(800));
+    let stage = Stage::with(config.write_timeout(Duration::from_secs(3600))).await;
+    let news = publisher(&stage).await;
+    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
+    quick.subscribe("news").await;
+    stuck.subscribe("news").await;
+    assert_eq!(stage.gateway.stats().laggards, []);
+    publish(&news, &mut quick).await;
+    let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });
+    let laggards = async |are_there: bool| {
+        soon(async {
+            while stage.gateway.stats().laggards.is_empty() == are_there {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        stage.gateway.stats().laggards
+    };
+    let behind = laggards(true).await;
+    let [one] = &behind[..] else { panic!("{behind:?}") };
+    assert_eq!(&*one.user, "anonymous");
+    assert!(one.missed > 0 && one.waiting > 64 << 10 && !one.stuck_for.is_zero(), "{one:?}");
+    drop(stuck);
+    laggards(false).await;
+    answers.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_asks_without_reading_is_closed_and_holds_its_queue_at_most() {
     let stage = Stage::with(config(SlowClient::DropOldest)).await;
     let asking = stage.client().await;

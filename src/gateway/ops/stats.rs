@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::handle::{Ops, Sample};
 use super::metrics;
-use crate::gateway::hub::HubStats;
+use crate::gateway::hub::{HubStats, Laggard};
 
 /// How many of each list are shown.
 const SHOWN: usize = 100;
@@ -30,6 +30,8 @@ struct Stats {
     delivered: u64,
     /// Per second, since the last time that somebody asked; not the first time.
     delivered_per_second: Option<f64>,
+    /// WebSocket clients, the one that waits longest first.
+    laggards: Vec<Behind>,
     missed: u64,
     /// The same for those that slow clients missed.
     missed_per_second: Option<f64>,
@@ -40,6 +42,25 @@ struct Stats {
     sse: usize,
     streams: Vec<Stream>,
     users_by_tier: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+struct Behind {
+    missed: u64,
+    stuck_seconds: f64,
+    user: String,
+    waiting_bytes: usize,
+}
+
+impl From<&Laggard> for Behind {
+    fn from(laggard: &Laggard) -> Self {
+        Self {
+            missed: laggard.missed,
+            stuck_seconds: laggard.stuck_for.as_secs_f64(),
+            user: laggard.user.to_string(),
+            waiting_bytes: laggard.waiting,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -82,6 +103,7 @@ fn stats(ops: &Ops) -> Stats {
         cut_off: hub.cut_off,
         delivered: hub.delivered,
         delivered_per_second: rates.map(|[delivered, _]| delivered),
+        laggards: hub.laggards.iter().map(Behind::from).collect(),
         missed: hub.missed,
         missed_per_second: rates.map(|[_, missed]| missed),
         names: names.map(|n| Name { name: n.name.to_string(), readers: n.readers }).collect(),

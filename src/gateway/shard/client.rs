@@ -32,6 +32,8 @@ pub(super) struct Client {
     pub(super) form: Form,
     pub(super) id: ClientId,
     is_closing: bool,
+    /// How many messages were dropped for it.
+    pub(super) missed: u64,
     /// The feeds it reads, and its seats there.
     pub(super) names: Vec<(usize, usize)>,
     output: Option<Output>,
@@ -62,6 +64,7 @@ impl Client {
             form: arrival.form,
             id,
             is_closing: false,
+            missed: 0,
             names: Vec::new(),
             output: Some(arrival.output),
             pinged: false,

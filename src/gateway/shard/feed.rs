@@ -38,6 +38,15 @@ pub(super) struct Seat {
     version: u64,
 }
 
+/// What becomes of a seat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    Denied(Denied),
+    /// Its visitor is sent the name earlier or later now.
+    GoesOver,
+    Stays,
+}
+
 impl Feed {
     pub(super) fn new(name: StreamName, delay: Duration, stop: AbortHandle) -> Self {
         let prefix = words::data_prefix(name.as_str());
@@ -77,14 +86,27 @@ impl Seat {
         Self { client, _reading: reading, version }
     }
 
-    /// Whether its visitor may still read the name. Asked before each delivery, so it looks at a number.
-    pub(super) fn check(&mut self, visitor: &Visitor, name: &StreamName) -> Result<(), Denied> {
-        let version = visitor.standing().version();
-        if version != self.version {
-            visitor.may_read(name)?;
-            self.version = version;
+    /// Whether its visitor may still read the name, this much later than it comes. Asked before each
+    /// delivery, so it looks at a number.
+    pub(super) fn check(
+        &mut self,
+        visitor: &Visitor,
+        name: &StreamName,
+        delay: Duration,
+    ) -> Verdict {
+        let standing = visitor.standing();
+        let version = standing.version();
+        if version == self.version {
+            return Verdict::Stays;
         }
-        Ok(())
+        if let Err(why) = visitor.may_read(name) {
+            return Verdict::Denied(why);
+        }
+        if standing.delay() != delay {
+            return Verdict::GoesOver;
+        }
+        self.version = version;
+        Verdict::Stays
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{StreamExt as _, abortable, iter};
 
-use super::feed::{Feed, Parcel, Seat};
+use super::feed::{Feed, Parcel, Seat, Verdict};
 use super::state::Shard;
 use crate::gateway::control::Form;
 use crate::gateway::visitor::Denied;
@@ -117,13 +117,20 @@ impl Shard {
     /// Hands something to all readers of a feed.
     pub(super) fn send(&mut self, feed: usize, parcel: Option<Parcel<'_>>) {
         let (Some(mut parcel), Some(reading)) = (parcel, self.feeds.get_mut(feed)) else { return };
-        let (mut denied, mut untold) = (Vec::new(), Vec::new());
+        let (mut denied, mut going_over, mut untold) = (Vec::new(), Vec::new(), Vec::new());
         let mut receivers = 0;
         for (_, seat) in &mut reading.seats {
             let client = &mut self.clients[seat.client];
-            if let Err(why) = seat.check(&client.visitor, &reading.name) {
-                denied.push((seat.client, why));
-                continue;
+            match seat.check(&client.visitor, &reading.name, reading.delay) {
+                Verdict::Stays => {}
+                Verdict::GoesOver => {
+                    going_over.push(seat.client);
+                    continue;
+                }
+                Verdict::Denied(why) => {
+                    denied.push((seat.client, why));
+                    continue;
+                }
             }
             let Some(chunk) = parcel.chunk(client.form) else {
                 untold.push(seat.client);
@@ -141,6 +148,9 @@ impl Shard {
         }
         for (client, why) in denied {
             self.expel(client, feed, why);
+        }
+        for client in going_over {
+            self.go_over(client, feed);
         }
     }
 
@@ -199,17 +209,37 @@ impl Shard {
 
     /// Takes a seat away from a client that may not have it any more.
     fn expel(&mut self, client: usize, feed: usize, why: Denied) {
-        let Some(name) = self.feeds.get(feed).map(|feed| feed.name.clone()) else { return };
+        let Some(name) = self.lose_seat(client, feed) else { return };
         if self.clients[client].form == Form::Raw {
-            self.close(client, Some(1008), why.code());
-            return;
-        }
-        let seats = &mut self.clients[client].names;
-        if let Some(at) = seats.iter().position(|(own, _)| *own == feed) {
-            let (feed, seat) = seats.swap_remove(at);
-            self.give_back(feed, seat);
+            return self.close(client, Some(1008), why.code());
         }
         let word = words::error(&Id::default(), why.code(), Some(name.as_str()), &why.to_string());
         self.say(client, word);
+    }
+
+    /// Has a client read on by another feed of the same name, which comes earlier or later: what lies
+    /// between, if anything, is missing, or comes again.
+    fn go_over(&mut self, client: usize, feed: usize) {
+        let Some(name) = self.lose_seat(client, feed) else { return };
+        if self.clients[client].form == Form::Raw {
+            return self.close(client, Some(1012), "gap");
+        }
+        let word = match self.take_seat(client, &name) {
+            Ok(()) => words::replayed(name.as_str()),
+            Err(Refused { code, message }) => {
+                words::error(&Id::default(), code, Some(name.as_str()), &message)
+            }
+        };
+        self.say(client, word);
+    }
+
+    /// Gives a client's seat back. Returns the name that it had.
+    fn lose_seat(&mut self, client: usize, feed: usize) -> Option<StreamName> {
+        let name = self.feeds.get(feed)?.name.clone();
+        let seats = &mut self.clients[client].names;
+        let at = seats.iter().position(|(own, _)| *own == feed)?;
+        let (feed, seat) = seats.swap_remove(at);
+        self.give_back(feed, seat);
+        Some(name)
     }
 }

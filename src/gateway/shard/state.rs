@@ -17,7 +17,7 @@ use super::feed::Feed;
 use crate::gateway::config::GatewayConfig;
 use crate::gateway::control::{Ask, ClientId, Passage};
 use crate::gateway::feed::Source;
-use crate::gateway::hub::Hub;
+use crate::gateway::hub::{Hub, Laggard};
 use crate::gateway::news::News;
 use crate::name::StreamName;
 
@@ -37,6 +37,8 @@ pub(in crate::gateway) struct Shard {
     pub(super) drain: Option<Drain>,
     pub(super) feeds: Slab<Feed>,
     pub(super) hub: Arc<Hub>,
+    /// Where its laggards stand in the hub.
+    pub(super) laggards: usize,
     /// The number of the next client.
     pub(super) next: u64,
     pub(super) news: SelectAll<Tagged>,
@@ -88,7 +90,10 @@ impl Shard {
 
     pub(super) fn cut(&mut self, client: usize) {
         self.leave_all(client);
-        self.hub.cut_off.fetch_add(1, Ordering::Relaxed);
+        if self.clients[client].is_open() {
+            // One that is being closed was counted, or went by itself.
+            self.hub.cut_off.fetch_add(1, Ordering::Relaxed);
+        }
         self.clients[client].cut();
     }
 
@@ -96,6 +101,9 @@ impl Shard {
         if self.clients.get(id.key).is_some_and(|client| client.id == id) {
             self.leave_all(id.key);
             self.clients.remove(id.key);
+        }
+        if self.clients.is_empty() {
+            self.tell_laggards();
         }
         self.answer_drain();
     }
@@ -115,9 +123,23 @@ impl Shard {
         match self.clients[key].enforce(&self.config) {
             Ok(0) => {}
             Ok(missed) => {
+                self.clients[key].missed += missed;
                 self.hub.missed.fetch_add(missed, Ordering::Relaxed);
             }
             Err(_) => self.give_up(key),
         }
+    }
+
+    /// Tells the hub which clients are furthest behind.
+    pub(super) fn tell_laggards(&self) {
+        let clients = self.clients.iter().map(|(_, client)| client);
+        let behind = clients.filter(|client| client.missed > 0 || client.blocked.is_some());
+        let laggard = |client: &Client| Laggard {
+            missed: client.missed,
+            stuck_for: client.blocked.map_or(Duration::ZERO, |since| since.elapsed()),
+            user: client.visitor.user().into(),
+            waiting: client.queue.bytes(),
+        };
+        self.hub.tell_laggards(self.laggards, behind.map(laggard).collect());
     }
 }

@@ -59,6 +59,7 @@ impl Shard {
             dirty: Vec::new(),
             drain: None,
             feeds: Slab::new(),
+            laggards: hub.place_for_laggards(),
             hub,
             next: 0,
             news: SelectAll::new(),
@@ -274,6 +275,7 @@ impl Shard {
                 }
             }
         }
+        self.tell_laggards();
         self.drain();
     }
 
