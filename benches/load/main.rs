@@ -13,18 +13,22 @@
 //!   32 to 256 for as long as that makes a delivery cheaper, for each server by itself.
 //! - *round*: how long a message takes to the 99th of a hundred clients, by the time that the writes of
 //!   one round take.
+//! - *stuck*: what clients that never read cost the others; see `stuck.rs`.
 //!
 //! Lines of figures are `ratio NAME VALUE`; those that begin with `#` are for people.
 
 mod maker;
 mod server;
+mod stuck;
 
 use std::env;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use maker::{Crowd, Figures, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use server::Slow;
 
 /// How often all are measured, in turn.
 const ROUNDS: usize = 5;
@@ -32,38 +36,55 @@ const ROUNDS: usize = 5;
 const SERVE: &str = "WSMUX_LOAD_SERVE";
 /// The folder in which npm has put `ws`.
 const NODE: &str = "WSMUX_LOAD_NODE";
+/// The only measurement that is asked for: `fanout`, `stuck` or `twin`.
+const ONLY: &str = "WSMUX_LOAD_ONLY";
 /// How many clients.
 const CLIENTS: &str = "WSMUX_LOAD_CLIENTS";
 
 fn main() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    if env::var_os(SERVE).is_some() {
-        return server::serve();
+    if let Ok(slow) = env::var(SERVE) {
+        return server::serve(Slow::named(&slow));
     }
     let clients = env::var(CLIENTS).ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
+    let only = env::var(ONLY).ok();
     // `cargo bench` and `cargo test` pass options; this has none.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut sides = Vec::new();
-        let servers = [
-            ("gateway", Kind::Gateway, Some(gateway())),
-            ("node", Kind::Node, node()),
-            ("nats", Kind::Nats, nats()),
-        ];
-        for (name, kind, server) in servers {
-            let Some(server) = server else { continue };
-            let crowd = Crowd::gather(clients, kind, &server).await;
-            sides.push(Side { crowd, name, rounds: Vec::new(), server });
-        }
-        for _ in 0..ROUNDS {
-            for side in &mut sides {
-                side.rounds.push(side.crowd.measure(&mut side.server).await);
+        match only.as_deref() {
+            None => {
+                fan_out(clients).await;
+                stuck::compare(clients, false).await;
             }
+            Some("fanout") => fan_out(clients).await,
+            Some("stuck") => stuck::compare(clients, false).await,
+            Some("twin") => stuck::compare(clients, true).await,
+            Some(other) => panic!("{ONLY} is not {other}"),
         }
-        sides.iter().for_each(|side| side.tell(clients));
-        compare(clients, &sides);
     });
+}
+
+/// All servers beside each other.
+async fn fan_out(clients: usize) {
+    let mut sides = Vec::new();
+    let servers = [
+        ("gateway", Kind::Gateway, Some(gateway(Slow::Never))),
+        ("node", Kind::Node, node()),
+        ("nats", Kind::Nats, nats()),
+    ];
+    for (name, kind, server) in servers {
+        let Some(server) = server else { continue };
+        let crowd = Crowd::gather(clients, kind, &server).await;
+        sides.push(Side { crowd, name, rounds: Vec::new(), server });
+    }
+    for _ in 0..ROUNDS {
+        for side in &mut sides {
+            side.rounds.push(side.crowd.measure(&mut side.server).await);
+        }
+    }
+    sides.iter().for_each(|side| side.tell(clients));
+    compare(clients, &sides);
 }
 
 /// A server with its crowd, and what has come of each round.
@@ -119,8 +140,18 @@ fn median(of: impl Iterator<Item = f64>) -> f64 {
     all[all.len() / 2]
 }
 
-/// A server, which ends with this.
-struct Server(Child, u16);
+/// A server, which ends with this: its process, its port, and where it answers what it is asked.
+struct Server(Child, u16, Option<BufReader<ChildStdout>>);
+
+impl Server {
+    /// How many messages its clients have missed.
+    fn missed(&mut self) -> u64 {
+        writeln!(self.0.stdin.as_mut().unwrap(), "missed").unwrap();
+        let mut line = String::new();
+        self.2.as_mut().unwrap().read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -137,16 +168,16 @@ fn on_a_core_of_its_own(program: &std::ffi::OsStr) -> Command {
 }
 
 fn spawned(mut command: Command) -> Option<Server> {
-    use std::io::{BufRead as _, BufReader};
     let mut child = command.spawn().ok()?;
     let mut line = String::new();
-    BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
-    Some(Server(child, line.trim().parse().ok()?))
+    let mut answers = BufReader::new(child.stdout.take()?);
+    answers.read_line(&mut line).ok()?;
+    Some(Server(child, line.trim().parse().ok()?, Some(answers)))
 }
 
-fn gateway() -> Server {
+fn gateway(slow: Slow) -> Server {
     let mut command = on_a_core_of_its_own(env::current_exe().unwrap().as_os_str());
-    command.env(SERVE, "1");
+    command.env(SERVE, slow.name());
     spawned(command).expect("a gateway")
 }
 
@@ -169,7 +200,7 @@ fn nats() -> Option<Server> {
     // It says nothing that can be waited for but that it listens.
     for _ in 0..100 {
         if std::net::TcpStream::connect("127.0.0.1:24280").is_ok() {
-            return Some(Server(child, 24280));
+            return Some(Server(child, 24280, None));
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, interval, timeout};
@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Gateway,
     Nats,
     Node,
+    /// Many names on one socket, of which one is read: `/ws` of the gateway.
+    Words,
 }
 
 #[derive(Debug)]
@@ -128,16 +130,33 @@ pub(crate) struct Crowd {
     /// For nats-server, which is published to.
     publisher: Option<TcpStream>,
     seen: Rc<Seen>,
+    /// Clients that never read.
+    _stuck: Vec<TcpStream>,
 }
 
 impl Crowd {
     pub(crate) async fn gather(count: usize, kind: Kind, server: &Server) -> Self {
+        Self::gather_with(count, 0, kind, server).await
+    }
+
+    /// Of so many clients, so many never read: they are spread among the others.
+    pub(crate) async fn gather_with(
+        count: usize,
+        stuck: usize,
+        kind: Kind,
+        server: &Server,
+    ) -> Self {
         let (local, seen) = (LocalSet::new(), Rc::new(Seen::new()));
         let before = resident_kb(server);
         let mut sockets = Vec::with_capacity(count);
+        let mut never = Vec::new();
+        let each = count.checked_div(stuck).unwrap_or(usize::MAX);
         for client in 0..count {
-            sockets.push(open(kind, server.1, client).await);
+            let is_stuck = client % each == each - 1 && never.len() < stuck;
+            let socket = open(kind, server.1, client, is_stuck).await;
+            if is_stuck { &mut never } else { &mut sockets }.push(socket);
         }
+        let reading = sockets.len() as u64;
         tokio::time::sleep(Duration::from_secs(1)).await;
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let idle_kb = (resident_kb(server) - before) / count as f64;
@@ -151,30 +170,35 @@ impl Crowd {
         } else {
             None
         };
-        Self { burst: None, clients: count as u64, idle_kb, local, publisher, seen }
+        Self { burst: None, clients: reading, idle_kb, local, publisher, seen, _stuck: never }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub(crate) async fn measure(&mut self, server: &mut Server) -> Figures {
         // What is made at first is not what is measured.
         for _ in 0..3 {
             self.publish_and_wait(server, 1).await;
         }
-        self.seen.latencies.borrow_mut().clear();
-        self.seen.sample.set(1);
-        let (cpu, begun, before) = (cpu(server), Instant::now(), self.seen.count.get());
-        let mut ticks = interval(Duration::from_millis(50));
-        while begun.elapsed() < LOW {
-            self.local.run_until(ticks.tick()).await;
-            self.publish_and_wait(server, 1).await;
-        }
-        let low = (self::cpu(server) - cpu) * 1e6 / (self.seen.count.get() - before) as f64;
-        let p99 = self.seen.p99();
+        let (low, p99) = self.low(server, LOW).await;
         let saturated = match self.burst {
             Some(burst) => self.bursts(server, burst).await,
             None => self.saturate(server).await,
         };
         Figures { low_us: low, p99, saturated }
+    }
+
+    /// 20 messages a second for so long: CPU time per delivery in microseconds, and the p99.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(crate) async fn low(&mut self, server: &mut Server, long: Duration) -> (f64, Duration) {
+        self.seen.latencies.borrow_mut().clear();
+        self.seen.sample.set(1);
+        let (cpu, begun, before) = (cpu(server), Instant::now(), self.seen.count.get());
+        let mut ticks = interval(Duration::from_millis(50));
+        while begun.elapsed() < long {
+            self.local.run_until(ticks.tick()).await;
+            self.publish_and_wait(server, 1).await;
+        }
+        let us = (self::cpu(server) - cpu) * 1e6 / (self.seen.count.get() - before) as f64;
+        (us, self.seen.p99())
     }
 
     pub(crate) fn burst(&self) -> u64 {
@@ -215,7 +239,7 @@ impl Crowd {
     }
 
     /// Publishes, and waits until all clients have all of it.
-    async fn publish_and_wait(&mut self, server: &mut Server, messages: u64) {
+    pub(crate) async fn publish_and_wait(&mut self, server: &mut Server, messages: u64) {
         let seen = Rc::clone(&self.seen);
         seen.expected.set(seen.count.get() + messages * self.clients);
         match &mut self.publisher {
@@ -242,11 +266,17 @@ impl Crowd {
     }
 }
 
-async fn open(kind: Kind, port: u16, client: usize) -> TcpStream {
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+async fn open(kind: Kind, port: u16, client: usize, is_stuck: bool) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    if is_stuck {
+        // What the kernel keeps for it is not what is measured.
+        socket.set_recv_buffer_size(4096).unwrap();
+    }
+    let mut socket = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
     // Everybody is somebody there: what a gateway keeps of a user is part of what a client costs.
     let (path, auth) = match kind {
         Kind::Gateway => ("/ws/feed", format!("Authorization: Bearer {}\r\n", key(client))),
+        Kind::Words => ("/ws", format!("Authorization: Bearer {}\r\n", key(client))),
         Kind::Nats | Kind::Node => ("/", String::new()),
     };
     let request = format!(
@@ -259,13 +289,30 @@ async fn open(kind: Kind, port: u16, client: usize) -> TcpStream {
         end.rotate_left(1);
         socket.read_exact(&mut end[3..]).await.unwrap();
     }
-    if kind == Kind::Nats {
-        let words = b"CONNECT {\"verbose\":false}\r\nSUB feed 1\r\nPING\r\n";
-        let mut frame = vec![0x82, 0x80 | u8::try_from(words.len()).unwrap(), 0, 0, 0, 0];
-        frame.extend_from_slice(words);
-        socket.write_all(&frame).await.unwrap();
+    match kind {
+        Kind::Nats => {
+            let words = b"CONNECT {\"verbose\":false}\r\nSUB feed 1\r\nPING\r\n";
+            socket.write_all(&frame(0x82, words)).await.unwrap();
+        }
+        Kind::Words => {
+            let words = br#"{"type":"subscribe","names":["feed"]}"#;
+            socket.write_all(&frame(0x81, words)).await.unwrap();
+            // It has joined when that is acknowledged.
+            let mut ack = Vec::new();
+            while !ack.ends_with(b"]}") {
+                ack.push(socket.read_u8().await.unwrap());
+            }
+        }
+        Kind::Gateway | Kind::Node => {}
     }
     socket
+}
+
+/// A short frame of a client.
+fn frame(first: u8, words: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | u8::try_from(words.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(words);
+    frame
 }
 
 thread_local! {
@@ -321,7 +368,7 @@ fn cpu(server: &Server) -> f64 {
     (ticks(11).unwrap() + ticks(12).unwrap()) / TICKS
 }
 
-fn resident_kb(server: &Server) -> f64 {
+pub(crate) fn resident_kb(server: &Server) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
