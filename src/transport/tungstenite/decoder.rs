@@ -15,6 +15,7 @@
 use std::str::from_utf8;
 
 use bytes::{Buf as _, Bytes};
+use simdutf8::basic;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::super::{Frame, Frames};
@@ -67,7 +68,7 @@ impl Decoder {
             );
             for _ in 0..most {
                 let Some((payload, end)) = small_text(&bytes[at..], longest) else { break };
-                texts.push_text(from_utf8(payload).map_err(|_| Fault::NotUtf8)?);
+                texts.push_text(basic::from_utf8(payload).map_err(|_| Fault::NotUtf8)?);
                 (at, taken) = (at + end, taken + payload.len());
                 if taken >= room {
                     break;
