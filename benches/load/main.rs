@@ -55,11 +55,11 @@ fn main() {
         match only.as_deref() {
             None => {
                 fan_out(clients).await;
-                stuck::compare(clients, false).await;
+                stuck::compare(clients.min(stuck::CLIENTS), false).await;
             }
             Some("fanout") => fan_out(clients).await,
-            Some("stuck") => stuck::compare(clients, false).await,
-            Some("twin") => stuck::compare(clients, true).await,
+            Some("stuck") => stuck::compare(clients.min(stuck::CLIENTS), false).await,
+            Some("twin") => stuck::compare(clients.min(stuck::TWIN), true).await,
             Some(other) => panic!("{ONLY} is not {other}"),
         }
     });

@@ -14,6 +14,10 @@ use crate::maker::{Crowd, Kind, resident_kb};
 use crate::server::Slow;
 use crate::{Server, median};
 
+/// At most so many clients, as what the kernel keeps for those that are stuck has to be filled up first.
+pub(crate) const CLIENTS: usize = 1000;
+/// The same of the twin, which waits for each of them again and again.
+pub(crate) const TWIN: usize = 200;
 /// One client in so many is stuck.
 const IN: usize = 100;
 const ROUNDS: usize = 5;
