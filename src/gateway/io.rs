@@ -39,8 +39,8 @@ pub(super) enum Output {
 
 /// Takes a connection apart, with what came behind the handshake.
 pub(super) fn split(upgraded: Upgraded) -> (Input, Output, Bytes) {
-    // From this crate's `listen`, hyper's own connections, and from the one that finds out about the version first, which
-    // `axum::serve` uses.
+    // From this crate's `listen`, from hyper's own connections, and from the one that finds out about the
+    // version first, which `axum::serve` uses.
     let upgraded = match upgraded.downcast::<TokioIo<Deadline<TcpStream>>>() {
         Ok(parts) => return of_tcp(parts.io.into_inner().into_inner(), parts.read_buf),
         Err(upgraded) => upgraded,

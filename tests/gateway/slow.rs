@@ -26,6 +26,16 @@ async fn publish(news: &Publisher, quick: &mut Client) {
     }
 }
 
+/// A client that is to read beside one that is not, both of one name.
+async fn beside_one_that_reads(config: GatewayConfig) -> (Stage, Publisher, Client, Client) {
+    let stage = Stage::with(config).await;
+    let news = publisher(&stage).await;
+    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
+    quick.subscribe("news").await;
+    stuck.subscribe("news").await;
+    (stage, news, quick, stuck)
+}
+
 /// Reads to the last number. Returns how many of them came, and how many were told as missed.
 async fn read(slow: &mut Client, reason: &str) -> (usize, usize) {
     let (mut read, mut missed) = (0, 0);
@@ -101,11 +111,7 @@ async fn a_client_that_never_reads_is_cut_off_at_the_write_deadline() {
     let config = config(SlowClient::DropOldest)
         .write_timeout(Duration::from_millis(200))
         .ping_interval(Duration::from_millis(800));
-    let stage = Stage::with(config).await;
-    let news = publisher(&stage).await;
-    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
-    quick.subscribe("news").await;
-    stuck.subscribe("news").await;
+    let (stage, news, mut quick, _stuck) = beside_one_that_reads(config).await;
     publish(&news, &mut quick).await;
     let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });
     stage.until_clients(1).await;
@@ -119,11 +125,7 @@ async fn one_that_does_not_even_read_that_it_is_closed_is_counted_once() {
         .write_timeout(Duration::from_millis(200))
         .ping_interval(Duration::from_millis(800))
         .close_timeout(Duration::from_secs(3600));
-    let stage = Stage::with(config).await;
-    let news = publisher(&stage).await;
-    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
-    quick.subscribe("news").await;
-    stuck.subscribe("news").await;
+    let (stage, news, mut quick, _stuck) = beside_one_that_reads(config).await;
     publish(&news, &mut quick).await;
     assert_eq!(stage.gateway.stats().cut_off, 1, "it was told to go");
     let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });
@@ -136,11 +138,8 @@ async fn one_that_does_not_even_read_that_it_is_closed_is_counted_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_behind_is_told_to_operators_until_it_is_not_there() {
     let config = config(SlowClient::DropOldest).ping_interval(Duration::from_millis(800));
-    let stage = Stage::with(config.write_timeout(Duration::from_secs(3600))).await;
-    let news = publisher(&stage).await;
-    let (mut quick, mut stuck) = (stage.client().await, stage.client().await);
-    quick.subscribe("news").await;
-    stuck.subscribe("news").await;
+    let config = config.write_timeout(Duration::from_secs(3600));
+    let (stage, news, mut quick, stuck) = beside_one_that_reads(config).await;
     assert_eq!(stage.gateway.stats().laggards, []);
     publish(&news, &mut quick).await;
     let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });

@@ -141,8 +141,9 @@ impl Entrance {
     }
 
     /// Sets everything anew, for all clones. Who is in stays in, and counts. Tickets that are out stay good
-    /// for as long as they were, whatever they were given for: as many as may be out now. Who is in is of its old tier for as long as the [tiers](EntranceBuilder::tiers) are others:
-    /// give it the same, and [replace](Tiers::replace) what they are.
+    /// for as long as they were, whatever they were given for: as many as may be out now. Who is in is of its
+    /// old tier for as long as the [tiers](EntranceBuilder::tiers) are others: give it the same, and
+    /// [replace](Tiers::replace) what they are.
     pub fn replace(&self, settings: EntranceBuilder) {
         let mut current = self.0.settings.write().unwrap_or_else(PoisonError::into_inner);
         settings.auth.inherit(&current.auth);
