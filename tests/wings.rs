@@ -45,7 +45,7 @@ mod stream {
 
 #[cfg(feature = "gateway")]
 mod test_util {
-    pub(crate) use wsmux::test_util::memory;
+    pub(crate) use wsmux::test_util::{Certificate, MockServer, memory};
 }
 
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "a crate's code in a test")]

@@ -38,6 +38,9 @@ mod doors;
 mod entrance;
 mod event;
 mod feed;
+#[cfg(feature = "gateway-http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
+pub mod fetch;
 mod frame;
 mod handle;
 mod hub;

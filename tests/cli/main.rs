@@ -13,6 +13,7 @@ mod recording;
 mod secrets;
 mod serve;
 mod tail;
+mod tiers;
 
 // What needs no other program's feed.
 mod manual;

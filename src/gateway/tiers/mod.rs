@@ -8,12 +8,17 @@
 //!   [`ttl`](TiersBuilder::ttl) on connections that stay as they are.
 
 mod board;
+#[cfg(feature = "gateway-http")]
+mod http;
 mod pattern;
 mod source;
 mod tier;
 
 pub(super) use self::board::Member;
 pub use self::board::{Tiers, TiersBuilder};
+#[cfg(feature = "gateway-http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
+pub use self::http::HttpTiers;
 pub use self::pattern::Pattern;
 pub use self::source::{MemoryTiers, TierError, TierSource, TiersByUser};
 pub use self::tier::Tier;

@@ -130,14 +130,38 @@ pub(crate) enum Slow {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tiers {
+    /// How many users `http` is asked for at once at most. Default 500.
+    pub(crate) batch: Option<usize>,
+    /// The server that tells who is of which tier; or `users` do.
+    pub(crate) http: Option<Server>,
     /// The tier of whoever is unknown. Default: one without limits of its own.
     pub(crate) lowest: Option<String>,
     /// The tiers, by their names.
     pub(crate) tier: BTreeMap<String, OneTier>,
+    /// For how long users stay of their tier while `http` fails. Default 1 h.
+    pub(crate) stale_for: Option<Length>,
     /// How soon a change takes effect at the latest. Default 60 s.
     pub(crate) ttl: Option<Length>,
-    /// Users and the names of their tiers. Where there is none, a token's `tier` says it.
+    /// Users and the names of their tiers. Where there is neither this nor `http`, a token's `tier` says it.
     pub(crate) users: BTreeMap<String, String>,
+}
+
+/// A server that is asked over HTTP.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    /// The file with certificates that are trusted beside those of the system, as PEM.
+    pub(crate) ca: Option<PathBuf>,
+    /// The header that the secret stands in. Default `authorization`.
+    pub(crate) header: Option<String>,
+    /// Whether another machine may be asked by `http:`. Default no.
+    #[serde(default)]
+    pub(crate) plain: bool,
+    /// The value of the header, such as `Bearer …`. Default: no header.
+    pub(crate) secret: Option<SecretIn>,
+    /// How long an answer may take. Default 5 s.
+    pub(crate) timeout: Option<Length>,
+    pub(crate) url: String,
 }
 
 /// One tier. Each field has the default of the library's `Tier`.
@@ -295,8 +319,17 @@ mod tests {
         queue_bytes = 65536
         slow = "conflate"
         [tiers]
+        batch = 100
         lowest = "free"
+        stale_for = "10m"
         ttl = "30s"
+        [tiers.http]
+        ca = "ca.pem"
+        header = "x-api-key"
+        plain = true
+        secret = { env = "USERS" }
+        timeout = "2s"
+        url = "http://users:8080/tiers"
         [tiers.tier.free]
         connections = 2
         delay = "15s"
@@ -339,14 +372,19 @@ mod tests {
     #[test]
     fn the_configuration_on_the_page_has_every_field() {
         let page = include_str!("../../../../docs/operations.md");
-        let (_, toml) = page.split_once("```toml\n").unwrap();
-        let toml = toml.split_once("\n```").unwrap().0;
-        File::parse(toml).unwrap();
+        let blocks = page.split("```toml\n").skip(1);
+        let blocks: Vec<_> = blocks.map(|rest| rest.split_once("\n```").unwrap().0).collect();
+        for block in &blocks {
+            File::parse(block).unwrap();
+        }
         let fields =
             ALL.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim());
         for field in fields.filter(|name| !["key", "ann"].contains(name)) {
             let is_there = |line: &str| line.starts_with(&format!("{field} = "));
-            assert!(toml.lines().any(is_there), "{field} is not on the page");
+            assert!(
+                blocks.iter().flat_map(|block| block.lines()).any(is_there),
+                "{field} is not on the page"
+            );
         }
     }
 

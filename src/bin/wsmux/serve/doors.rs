@@ -5,19 +5,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use wsmux::gateway::auth::{ApiKeys, Auth, Jwt, JwtAlgorithm};
 use wsmux::gateway::limits::{Addresses, Origins};
-use wsmux::gateway::tiers::{MemoryTiers, Pattern, Tier, Tiers};
+use wsmux::gateway::tiers::{HttpTiers, MemoryTiers, Pattern, Tier, Tiers, TiersBuilder};
 use wsmux::gateway::{Entrance, EntranceBuilder};
 use wsmux::{StreamName, WsManager};
 
 use super::config::{self, File, wrong};
+use super::fetch;
 use crate::exit::Failure;
 
 /// What can be changed while it serves.
 pub(super) struct Doors {
     pub(super) entrance: Entrance,
     names: Arc<RwLock<Names>>,
+    source: Source,
     tiers: Tiers,
-    users: MemoryTiers,
 }
 
 /// Which names clients may read.
@@ -46,29 +47,34 @@ impl Names {
 
 impl Doors {
     pub(super) fn new(file: &File, anonymous: bool) -> Result<Self, Failure> {
-        let users = MemoryTiers::default();
+        let source = Source::of(file)?;
         let (lowest, others) = tiers(file)?;
-        let mut tiers = Tiers::builder(lowest);
+        let mut tiers = source.tell(Tiers::builder(lowest));
         for tier in others {
             tiers = tiers.tier(tier);
+        }
+        if let Some(batch) = file.tiers.batch {
+            tiers = tiers.batch(batch);
+        }
+        if let Some(stale_for) = file.tiers.stale_for {
+            tiers = tiers.stale_for(stale_for.0);
         }
         if let Some(ttl) = file.tiers.ttl {
             tiers = tiers.ttl(ttl.0);
         }
-        if !file.tiers.users.is_empty() {
-            users.replace(known(file));
-            tiers = tiers.source(users.clone());
+        if let Some(timeout) = file.tiers.http.as_ref().and_then(|http| http.timeout) {
+            tiers = tiers.timeout(timeout.0);
         }
         let tiers = tiers.build();
         let entrance = entrance(file, anonymous)?.tiers(tiers.clone()).build();
-        Ok(Self { entrance, names: Arc::new(RwLock::new(Names::of(file))), tiers, users })
+        Ok(Self { entrance, names: Arc::new(RwLock::new(Names::of(file))), source, tiers })
     }
 
     /// Takes what is in `file` from now on. Nothing is changed where any of it makes no sense.
     pub(super) fn reload(&self, file: &File, anonymous: bool) -> Result<(), Failure> {
         let (lowest, others) = tiers(file)?;
         let entrance = entrance(file, anonymous)?;
-        self.users.replace(known(file));
+        self.source.replace(file)?;
         self.tiers.replace(lowest, others);
         self.entrance.replace(entrance.tiers(self.tiers.clone()));
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = Names::of(file);
@@ -85,6 +91,48 @@ impl Doors {
             let names = names.read().unwrap_or_else(PoisonError::into_inner);
             names.allows(name, &manager).then(|| name.clone())
         }
+    }
+}
+
+/// Who says of which tier somebody is. Which of these it is, is that of the start.
+enum Source {
+    File(MemoryTiers),
+    Http(HttpTiers),
+    /// Who has issued the token.
+    Proof,
+}
+
+impl Source {
+    fn of(file: &File) -> Result<Self, Failure> {
+        Ok(match &file.tiers.http {
+            Some(server) if file.tiers.users.is_empty() => {
+                Self::Http(HttpTiers::new(fetch::server(server, "[tiers.http]")?))
+            }
+            Some(_) => return Err(wrong("tiers are told by [tiers.http] or by [tiers.users]")),
+            None if file.tiers.users.is_empty() => Self::Proof,
+            None => Self::File(MemoryTiers::new(known(file))),
+        })
+    }
+
+    fn tell(&self, tiers: TiersBuilder) -> TiersBuilder {
+        match self {
+            Self::File(users) => tiers.source(users.clone()),
+            Self::Http(server) => tiers.source(server.clone()),
+            Self::Proof => tiers,
+        }
+    }
+
+    /// Nothing is changed where it fails.
+    fn replace(&self, file: &File) -> Result<(), Failure> {
+        match (self, &file.tiers.http) {
+            (Self::Http(source), Some(server)) if file.tiers.users.is_empty() => {
+                source.replace(fetch::server(server, "[tiers.http]")?);
+            }
+            (Self::File(users), None) => users.replace(known(file)),
+            (Self::Proof, None) => {}
+            _ => return Err(wrong("whether there is a [tiers.http] is that of the start")),
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod config;
 mod doors;
+mod fetch;
 mod state;
 mod upstream;
 
