@@ -7,6 +7,7 @@ mod bench;
 mod descriptors;
 mod doctor;
 mod ends;
+mod keys;
 mod names;
 mod proxy;
 mod recording;

@@ -28,7 +28,10 @@ use crate::config::Secret;
 pub use self::api_keys::ApiKeys;
 pub use self::error::{AuthError, KeyError};
 pub use self::identity::Identity;
-pub use self::jwt::{Jwt, JwtAlgorithm};
+pub use self::jwt::{Jwks, JwksError, Jwt, JwtAlgorithm};
+#[cfg(feature = "gateway-http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
+pub use self::jwt::{JwksServer, JwksServerBuilder};
 
 /// Which proofs are good. By default, none is.
 #[derive(Debug, Default)]
@@ -68,6 +71,41 @@ impl Auth {
     /// itself alone.
     pub(in crate::gateway) fn inherit(&self, other: &Self) {
         self.tickets.inherit(&other.tickets);
+        #[cfg(feature = "gateway-http")]
+        if let (Some(new), Some(old)) = (&self.jwt, &other.jwt) {
+            new.inherit(old);
+        }
+    }
+
+    /// Waits for what it takes to judge a proof, which is the key of a token that a [`JwksServer`] publishes and
+    /// that is not known yet; else it is ready. Ask for it before [`bearer`](Self::bearer) and
+    /// [`in_band`](Self::in_band), which do not wait: an [`Entrance`](super::Entrance) does.
+    ///
+    /// Cancel safe. It takes as long as the server may take to answer, at most.
+    #[cfg(feature = "gateway-http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
+    pub async fn prepare(&self, proof: &str) {
+        if let Some(jwt) = &self.jwt {
+            jwt.prepare(proof).await;
+        }
+    }
+
+    /// The same for what is shown in a header.
+    pub(in crate::gateway) async fn prepare_request(&self, parts: &Parts) {
+        #[cfg(feature = "gateway-http")]
+        if let Ok(Some(token)) = header(parts) {
+            self.prepare(token).await;
+        }
+        #[cfg(not(feature = "gateway-http"))]
+        let _ = parts;
+    }
+
+    /// The same for what is shown in-band.
+    pub(in crate::gateway) async fn prepare_in_band(&self, proof: &str) {
+        #[cfg(feature = "gateway-http")]
+        self.prepare(proof).await;
+        #[cfg(not(feature = "gateway-http"))]
+        let _ = proof;
     }
 
     /// Exchanges who somebody is for a ticket: see [`Auth::ticket_ttl`].

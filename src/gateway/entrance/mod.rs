@@ -167,6 +167,7 @@ impl Entrance {
         let network = settings.addresses.of(peer, &parts.headers);
         let place = self.0.by_address.take(&network, settings.per_address);
         let seat = Seat::new(everybody, place.ok_or(Refusal::Address)?);
+        settings.auth.prepare_request(parts).await;
         match settings.auth.request(parts) {
             Ok(identity) => {
                 self.seat(&seat, &identity).await.map_err(|_| Refusal::User)?;
@@ -198,7 +199,9 @@ impl Entrance {
 
     async fn shown(&self, visitor: &Visitor, proof: &str) -> Result<(), Denied> {
         let seat = visitor.standing_as::<Seat>().ok_or(Denied::Proof)?;
-        let identity = self.settings().auth.in_band(proof).map_err(|_| Denied::Proof)?;
+        let settings = self.settings();
+        settings.auth.prepare_in_band(proof).await;
+        let identity = settings.auth.in_band(proof).map_err(|_| Denied::Proof)?;
         match seat.user() {
             None => {
                 self.seat(seat, &identity).await?;

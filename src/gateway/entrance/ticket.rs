@@ -32,13 +32,13 @@ impl Entrance {
 
 async fn issue(State(entrance): State<Entrance>, parts: Parts) -> Response {
     let headers = cors(&entrance, &parts);
-    match ticket(&entrance, &parts) {
+    match ticket(&entrance, &parts).await {
         Ok(ticket) => (headers, ticket).into_response(),
         Err(refusal) => (headers, refusal.answer(entrance.settings().retry_after)).into_response(),
     }
 }
 
-fn ticket(entrance: &Entrance, parts: &Parts) -> Result<Json<serde_json::Value>, Refusal> {
+async fn ticket(entrance: &Entrance, parts: &Parts) -> Result<Json<serde_json::Value>, Refusal> {
     let settings = entrance.settings();
     if !settings.origins.admit(parts) {
         return Err(Refusal::Origin);
@@ -47,6 +47,7 @@ fn ticket(entrance: &Entrance, parts: &Parts) -> Result<Json<serde_json::Value>,
     if !parts.headers.contains_key(AUTHORIZATION) {
         return Err(Refusal::Auth(AuthError::Missing));
     }
+    settings.auth.prepare_request(parts).await;
     let identity = settings.auth.request(parts).map_err(Refusal::Auth)?;
     let left = identity.expires_at.map_or(Duration::MAX, |at| at - Instant::now());
     let expires_in = left.min(settings.auth.ticket_ttl()).as_secs();

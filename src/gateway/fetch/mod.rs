@@ -99,12 +99,27 @@ impl Fetch {
         })
     }
 
+    /// What JSON it answers to a `GET`.
+    pub(in crate::gateway) async fn get<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
+        self.ask(Method::GET, Bytes::new()).await
+    }
+
     /// What JSON it answers when this JSON is posted.
     pub(in crate::gateway) async fn post<T: DeserializeOwned>(
         &self,
         json: impl Into<Bytes>,
     ) -> Result<T, FetchError> {
         self.ask(Method::POST, json.into()).await
+    }
+
+    /// Where it asks.
+    pub(in crate::gateway) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// How long it waits for an answer.
+    pub(in crate::gateway) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, body: Bytes) -> Result<T, FetchError> {

@@ -76,10 +76,20 @@ pub(crate) struct ApiKey {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Jwt {
+    /// Of which algorithms the keys of `jwks` and `jwks_file` are, such as `ES256`.
+    #[serde(default)]
+    pub(crate) algorithms: Vec<String>,
     /// What `aud` has to name.
     pub(crate) audience: String,
     /// What `iss` has to be. Default: anything.
     pub(crate) issuer: Option<String>,
+    /// The server that publishes keys.
+    pub(crate) jwks: Option<Server>,
+    /// The file with published keys.
+    pub(crate) jwks_file: Option<PathBuf>,
+    /// How often `jwks` is asked. Default 10 min.
+    pub(crate) jwks_refresh: Option<Length>,
+    #[serde(default)]
     pub(crate) keys: Vec<JwtKey>,
     /// How far clocks may be apart. Default 30 s, five minutes at most.
     pub(crate) skew: Option<Length>,
@@ -305,10 +315,19 @@ mod tests {
         [[auth.api_keys]]
         user = "ann"
         key = { file = "/run/secrets/ann" }
+        [auth.jwt.jwks]
+        ca = "ca.pem"
+        secret = { env = "KEYS" }
+        header = "x-api-key"
+        timeout = "2s"
+        url = "https://id.example.com/keys"
         [auth.jwt]
         audience = "gateway"
         issuer = "id"
         skew = "10s"
+        algorithms = ["ES256"]
+        jwks_file = "keys.json"
+        jwks_refresh = "1m"
         keys = [{ algorithm = "ES256", public_key = "key.pem" }]
         [limits]
         connections = 10

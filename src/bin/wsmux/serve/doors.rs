@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use wsmux::gateway::auth::{ApiKeys, Auth, Jwt, JwtAlgorithm};
+use wsmux::gateway::auth::{ApiKeys, Auth, Jwks, JwksServer, Jwt, JwtAlgorithm};
 use wsmux::gateway::limits::{Addresses, Origins};
 use wsmux::gateway::tiers::{HttpTiers, MemoryTiers, Pattern, Tier, Tiers, TiersBuilder};
 use wsmux::gateway::{Entrance, EntranceBuilder};
@@ -212,13 +212,13 @@ fn tokens(config: &config::Jwt) -> Result<Jwt, Failure> {
     if let Some(skew) = config.skew {
         jwt = jwt.skew(skew.0);
     }
-    if config.keys.is_empty() {
+    jwt = published(jwt, config)?;
+    if config.keys.is_empty() && config.jwks.is_none() && config.jwks_file.is_none() {
         return Err(wrong("[auth.jwt] has no keys"));
     }
     for key in &config.keys {
         let name = &key.algorithm;
-        let algorithm = JwtAlgorithm::from_name(name)
-            .ok_or_else(|| wrong(format!("{name} is none of the algorithms for tokens")))?;
+        let algorithm = algorithm(name)?;
         match (&key.secret, &key.public_key) {
             (Some(at), None) => jwt.add_secret(algorithm, at.read()?.expose().as_bytes()),
             (None, Some(path)) => {
@@ -230,6 +230,33 @@ fn tokens(config: &config::Jwt) -> Result<Jwt, Failure> {
             _ => return Err(wrong(format!("{name}: give either `secret` or `public_key`"))),
         }
         .map_err(|e| wrong(format!("the key for {name}: {e}")))?;
+    }
+    Ok(jwt)
+}
+
+fn algorithm(name: &str) -> Result<JwtAlgorithm, Failure> {
+    JwtAlgorithm::from_name(name)
+        .ok_or_else(|| wrong(format!("{name} is none of the algorithms for tokens")))
+}
+
+/// With the keys that others publish.
+fn published(mut jwt: Jwt, config: &config::Jwt) -> Result<Jwt, Failure> {
+    let algorithms: Result<Vec<_>, _> =
+        config.algorithms.iter().map(|name| algorithm(name)).collect();
+    let algorithms = algorithms?;
+    if let Some(path) = &config.jwks_file {
+        let shown = path.display();
+        let keys = Jwks::from_json(config::read(path)?.as_bytes(), &algorithms);
+        jwt = jwt.jwks(keys.map_err(|e| wrong(shown).cause(&e))?);
+    }
+    if let Some(server) = &config.jwks {
+        let place = "[auth.jwt.jwks]";
+        let server = JwksServer::builder(fetch::server(server, place)?, algorithms);
+        let mut server = server.map_err(|e| wrong(place).cause(&e))?;
+        if let Some(refresh) = config.jwks_refresh {
+            server = server.refresh(refresh.0);
+        }
+        jwt = jwt.jwks_server(server.build());
     }
     Ok(jwt)
 }

@@ -1,8 +1,12 @@
 //! One key and its one algorithm.
 
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use ring::hmac;
-use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{
+    self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+};
 
 use crate::gateway::auth::error::KeyError;
 
@@ -66,6 +70,7 @@ pub(super) struct Key {
 #[derive(Clone)]
 enum Verifier {
     Public(UnparsedPublicKey<Vec<u8>>),
+    Rsa(&'static RsaParameters, RsaPublicKeyComponents<Vec<u8>>),
     Secret(hmac::Key),
 }
 
@@ -105,6 +110,37 @@ impl Key {
         Ok(Self { algorithm, verifier: Verifier::Public(verifier) })
     }
 
+    /// A key as JSON (RFC 7518, 6; RFC 8037, 2), if it is one of this algorithm.
+    pub(super) fn of_jwk(algorithm: JwtAlgorithm, written: &AlgorithmParameters) -> Option<Self> {
+        let verifier = match (algorithm, written) {
+            (JwtAlgorithm::EdDsa, AlgorithmParameters::OctetKeyPair(key))
+                if key.curve == EllipticCurve::Ed25519 =>
+            {
+                Verifier::public(&signature::ED25519, coordinate(&key.x, 32)?)
+            }
+            (JwtAlgorithm::Es256, AlgorithmParameters::EllipticCurve(key))
+                if key.curve == EllipticCurve::P256 =>
+            {
+                let point = point(&key.x, &key.y, 32)?;
+                Verifier::public(&signature::ECDSA_P256_SHA256_FIXED, point)
+            }
+            (JwtAlgorithm::Es384, AlgorithmParameters::EllipticCurve(key))
+                if key.curve == EllipticCurve::P384 =>
+            {
+                let point = point(&key.x, &key.y, 48)?;
+                Verifier::public(&signature::ECDSA_P384_SHA384_FIXED, point)
+            }
+            (JwtAlgorithm::Rs256, AlgorithmParameters::RSA(key)) => {
+                Verifier::Rsa(&signature::RSA_PKCS1_2048_8192_SHA256, components(&key.n, &key.e)?)
+            }
+            (JwtAlgorithm::Rs512, AlgorithmParameters::RSA(key)) => {
+                Verifier::Rsa(&signature::RSA_PKCS1_2048_8192_SHA512, components(&key.n, &key.e)?)
+            }
+            _ => return None,
+        };
+        Some(Self { algorithm, verifier })
+    }
+
     pub(super) fn algorithm(&self) -> JwtAlgorithm {
         self.algorithm
     }
@@ -112,8 +148,36 @@ impl Key {
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.verifier {
             Verifier::Public(key) => key.verify(message, signature).is_ok(),
+            Verifier::Rsa(by, key) => key.verify(by, message, signature).is_ok(),
             // In constant time.
             Verifier::Secret(key) => hmac::verify(key, message, signature).is_ok(),
         }
     }
+}
+
+impl Verifier {
+    fn public(by: &'static dyn VerificationAlgorithm, key: Vec<u8>) -> Self {
+        Self::Public(UnparsedPublicKey::new(by, key))
+    }
+}
+
+/// A coordinate of a curve: always of the same length.
+fn coordinate(text: &str, bytes: usize) -> Option<Vec<u8>> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|all| all.len() == bytes)
+}
+
+/// A point of a curve, as both of its coordinates (SEC 1, 2.3.3).
+fn point(x: &str, y: &str, bytes: usize) -> Option<Vec<u8>> {
+    Some([vec![4], coordinate(x, bytes)?, coordinate(y, bytes)?].concat())
+}
+
+/// The numbers of a key of RSA, without zeros in front; the modulus has 2,048 to 8,192 bits.
+fn components(n: &str, e: &str) -> Option<RsaPublicKeyComponents<Vec<u8>>> {
+    let number = |text: &str| {
+        let all = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        let begin = all.iter().position(|byte| *byte != 0)?;
+        Some(all[begin..].to_vec())
+    };
+    let (n, e) = (number(n)?, number(e)?);
+    (256..=1024).contains(&n.len()).then_some(RsaPublicKeyComponents { n, e })
 }

@@ -3,12 +3,17 @@
 //! - A key has one algorithm, fixed by the configuration. What a token says of its own algorithm only
 //!   selects among the keys, so a public key is never taken for a secret, and `none` is nothing.
 //! - The signature is verified before anything of the claims is looked at.
+//! - Keys that are published as a [set](Jwks) are chosen by the token's `kid`, among those of the algorithms
+//!   that the configuration names.
 //! - `sub`, `aud` and `exp` have to be there. A clock may be off by the skew, and no more.
 //! - `jsonwebtoken` reads keys and tokens, and `ring` verifies, which TLS has brought along. The
 //!   verification of `jsonwebtoken` itself goes by a provider that is one for the whole process: a
 //!   library must not choose that for the program it is a part of.
 
+mod jwks;
 mod key;
+#[cfg(feature = "gateway-http")]
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +28,10 @@ use self::key::Key;
 use super::error::{AuthError, KeyError};
 use super::identity::Identity;
 
+pub use self::jwks::{Jwks, JwksError};
 pub use self::key::JwtAlgorithm;
+#[cfg(feature = "gateway-http")]
+pub use self::server::{JwksServer, JwksServerBuilder};
 
 /// Longest token that is looked at, in bytes. Headers of servers end there, too.
 const LONGEST: usize = 8 << 10;
@@ -41,7 +49,10 @@ const LONGEST: usize = 8 << 10;
 pub struct Jwt {
     audience: String,
     issuer: Option<String>,
+    jwks: Jwks,
     keys: Vec<Key>,
+    #[cfg(feature = "gateway-http")]
+    server: Option<JwksServer>,
     skew: Duration,
 }
 
@@ -70,7 +81,10 @@ impl Jwt {
         Self {
             audience: audience.into(),
             issuer: None,
+            jwks: Jwks::default(),
             keys: Vec::new(),
+            #[cfg(feature = "gateway-http")]
+            server: None,
             skew: Duration::from_secs(30),
         }
     }
@@ -79,6 +93,22 @@ impl Jwt {
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Sets which published keys are good beside the others, chosen by the token's `kid`.
+    #[must_use]
+    pub fn jwks(mut self, keys: Jwks) -> Self {
+        self.jwks = keys;
+        self
+    }
+
+    /// Sets who publishes keys that are good beside the others, chosen by the token's `kid`.
+    #[cfg(feature = "gateway-http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
+    #[must_use]
+    pub fn jwks_server(mut self, server: JwksServer) -> Self {
+        self.server = Some(server);
         self
     }
 
@@ -118,20 +148,46 @@ impl Jwt {
         self.judge(&claims, now)
     }
 
+    /// Waits for the key of a token, where that may be had by fetching: see [`JwksServer`].
+    #[cfg(feature = "gateway-http")]
+    pub(super) async fn prepare(&self, token: &str) {
+        let Some(server) = &self.server else { return };
+        if let Some((header, algorithm)) = head(token) {
+            if self.jwks.find(header.kid.as_deref()).is_empty() {
+                server.prepare(header.kid.as_deref(), algorithm).await;
+            }
+        }
+    }
+
+    /// Takes over what another one has fetched of the same server.
+    #[cfg(feature = "gateway-http")]
+    pub(super) fn inherit(&self, other: &Self) {
+        if let (Some(new), Some(old)) = (&self.server, &other.server) {
+            new.inherit(old);
+        }
+    }
+
+    /// Whether one of the keys is that of whoever has signed.
+    fn is_signed(&self, by: &dyn Fn(&Key) -> bool, id: Option<&str>) -> bool {
+        #[cfg(feature = "gateway-http")]
+        let is_fetched = || {
+            let server = self.server.as_ref();
+            server.is_some_and(|server| server.keys().find(id).iter().any(by))
+        };
+        #[cfg(not(feature = "gateway-http"))]
+        let is_fetched = || false;
+        self.keys.iter().any(by) || self.jwks.find(id).iter().any(by) || is_fetched()
+    }
+
     /// The claims, once it is sure who has made them.
     fn verified(&self, token: &str) -> Option<Claims> {
-        if token.len() > LONGEST {
-            return None;
-        }
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.crit.is_some() {
-            return None; // It asks for what is not understood (RFC 7515, 4.1.11).
-        }
+        let (header, algorithm) = head(token)?;
         let (message, signature) = token.rsplit_once('.')?;
         let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
-        let algorithm = JwtAlgorithm::of(header.alg)?;
-        let mut keys = self.keys.iter().filter(|key| key.algorithm() == algorithm);
-        if !keys.any(|key| key.has_signed(message.as_bytes(), &signature)) {
+        let by = |key: &Key| {
+            key.algorithm() == algorithm && key.has_signed(message.as_bytes(), &signature)
+        };
+        if !self.is_signed(&by, header.kid.as_deref()) {
             return None;
         }
         // Insecure by itself: the line above is what makes it secure.
@@ -161,12 +217,25 @@ impl Jwt {
     }
 }
 
+/// What a token says of itself before anything is verified, if it can be one of ours.
+fn head(token: &str) -> Option<(jsonwebtoken::Header, JwtAlgorithm)> {
+    if token.len() > LONGEST {
+        return None;
+    }
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    if header.crit.is_some() {
+        return None; // It asks for what is not understood (RFC 7515, 4.1.11).
+    }
+    let algorithm = JwtAlgorithm::of(header.alg)?;
+    Some((header, algorithm))
+}
+
 impl fmt::Debug for Jwt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwt")
             .field("audience", &self.audience)
             .field("issuer", &self.issuer)
-            .field("keys", &self.keys.len())
+            .field("keys", &(self.keys.len() + self.jwks.len()))
             .field("skew", &self.skew)
             .finish()
     }

@@ -19,7 +19,7 @@ Y/OmxdkHimkBRtmno30BPJxBAOQ7iwL8rRiSAANaMqk/Vqik97HveQ15hYW0zmdD
 9QIDAQAB
 -----END PUBLIC KEY-----
 ";
-const RSA_TOKEN: &str = concat!(
+pub(super) const RSA_TOKEN: &str = concat!(
     "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm4iLCJhdWQiOiJnYXRld2F5IiwiZXhwIjo0MTA",
     "yNDQ0ODAwfQ.GYmtdkccIzmdD9wyjYOvxN6ExGTo3FY8SQFNPHhW5ouifj0CaDnvO5kONVNUlzuk66osB0Naujkh",
     "4LmgcF7x42e4xC5g0C3WdENvRzfjUWi8YXOaljXiyh1q9CWPE3issCns2xdHT4LYbx_CMtBn3y5cMdnj8YZ1YsyG",
@@ -32,17 +32,17 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({ "sub": "ann", "aud": "gateway", "exp": now() + 600 })
 }
 
 /// The first two parts of a token.
-fn body(header: &Value, claims: &Value) -> String {
+pub(super) fn body(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     format!("{}.{}", part(header), part(claims))
 }
 
-fn with(body: &str, signature: &[u8]) -> String {
+pub(super) fn with(body: &str, signature: &[u8]) -> String {
     format!("{body}.{}", BASE64URL_NOPAD.encode(signature))
 }
 
