@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps here: every wait is for an event, and what never comes fails its test.
 
+mod batch;
 mod behind;
 mod bench;
 mod descriptors;

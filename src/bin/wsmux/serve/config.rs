@@ -27,6 +27,8 @@ pub(crate) struct File {
     /// Where operators are served. Default: nowhere.
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) auth: Auth,
+    /// What clients may ask many of at once. Default: nothing.
+    pub(crate) batch: Option<Batch>,
     /// Over how long clients are closed when the program ends. Default 5 s.
     pub(crate) drain: Option<Length>,
     pub(crate) limits: Limits,
@@ -105,6 +107,38 @@ pub(crate) struct JwtKey {
     pub(crate) public_key: Option<PathBuf>,
     /// Where the secret is, for `HS…`.
     pub(crate) secret: Option<SecretIn>,
+}
+
+/// What clients may ask by `POST /batch`, and of whom.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Batch {
+    /// Batches of all clients at once. Default 64.
+    pub(crate) at_once: Option<usize>,
+    /// Most connections to the server. Default 10.
+    pub(crate) connections: Option<usize>,
+    /// How long one request may take. Default 30 s.
+    pub(crate) deadline: Option<Length>,
+    /// Whether these methods do no harm if they come twice, and are asked again after a lost connection.
+    /// Default no.
+    #[serde(default)]
+    pub(crate) idempotent: bool,
+    /// Most requests in flight on one connection. Default 10.
+    pub(crate) in_flight: Option<usize>,
+    /// What clients may ask: nothing else is sent.
+    pub(crate) methods: Vec<String>,
+    pub(crate) protocol: BatchSpeaks,
+    /// Requests of one batch. Default 100.
+    pub(crate) requests: Option<usize>,
+    pub(crate) url: String,
+}
+
+/// How the server of batches speaks.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BatchSpeaks {
+    BinanceApi,
+    JsonRpc,
 }
 
 /// What clients may take.
@@ -329,6 +363,16 @@ mod tests {
         jwks_file = "keys.json"
         jwks_refresh = "1m"
         keys = [{ algorithm = "ES256", public_key = "key.pem" }]
+        [batch]
+        at_once = 3
+        connections = 2
+        deadline = "5s"
+        idempotent = true
+        in_flight = 4
+        methods = ["klines"]
+        protocol = "binance-api"
+        requests = 20
+        url = "wss://ws-api.example.com/ws-api/v3"
         [limits]
         connections = 10
         max_message = 1000

@@ -6,6 +6,7 @@
 //!   `drain`, and ends with 0. A second one ends it at once.
 //! - SIGHUP: reads the configuration again. One that makes no sense is told of, and changes nothing.
 
+mod batch;
 mod config;
 mod doors;
 mod fetch;
@@ -24,6 +25,7 @@ use wsmux::WsManager;
 use wsmux::gateway::listen::{ListenConfig, listen};
 use wsmux::gateway::{Gateway, GatewayConfig, Ops, SlowClient};
 
+use self::batch::Batches;
 use self::config::{File, Slow};
 use self::doors::Doors;
 use crate::args::{Serve, Speaks};
@@ -83,6 +85,7 @@ fn speaks(args: &Serve, file: &File) -> Result<Speaks, Failure> {
 
 /// What runs.
 struct Serving {
+    batches: Option<Batches>,
     doors: Doors,
     gateway: Gateway,
     ops: Ops,
@@ -102,11 +105,15 @@ enum Stage {
 impl Serving {
     async fn start(args: &Serve, file: &File, manager: WsManager) -> Result<Self, Failure> {
         let doors = Doors::new(file, anonymous(args))?;
-        let gateway = Gateway::builder(manager.clone())
+        let batches = Batches::of(file)?;
+        let mut gateway = Gateway::builder(manager.clone())
             .config(gateway_config(file))
             .doors(doors.entrance.clone())
-            .names(doors.names(manager.clone()))
-            .build();
+            .names(doors.names(manager.clone()));
+        if let Some(batches) = &batches {
+            gateway = batches.offer(gateway);
+        }
+        let gateway = gateway.build();
         let mut ops = Ops::new(gateway.clone()).entrance(doors.entrance.clone());
         if let Some(token) = &file.operator {
             ops = ops.token(token.read()?);
@@ -131,19 +138,28 @@ impl Serving {
         lines.push_str("ready\n");
         // Where nobody reads it, it serves all the same.
         let _ = std::io::stdout().write_all(lines.as_bytes());
-        Ok(Self { doors, gateway, ops, state, stop, tasks })
+        Ok(Self { batches, doors, gateway, ops, state, stop, tasks })
     }
 
     /// Reads the configuration again.
     fn reload(&self, args: &Serve) {
-        let read = read(args).and_then(|file| self.doors.reload(&file, anonymous(args)));
-        match read {
+        match read(args).and_then(|file| self.take(&file, args)) {
             Ok(()) => tell("the configuration was read again\n"),
             Err(failure) => {
                 failure.told();
                 tell("the configuration stays what it was\n");
             }
         }
+    }
+
+    /// Nothing is changed where it fails.
+    fn take(&self, file: &File, args: &Serve) -> Result<(), Failure> {
+        let checked = Batches::check(self.batches.as_ref(), file)?;
+        self.doors.reload(file, anonymous(args))?;
+        if let (Some(batches), Some(checked)) = (&self.batches, checked) {
+            batches.take(checked);
+        }
+        Ok(())
     }
 
     async fn end(self, drain: Duration) {
@@ -154,6 +170,9 @@ impl Serving {
         let _ = self.stop.send(Stage::Draining);
         self.gateway.drain(drain).await;
         self.gateway.manager().shutdown().await;
+        if let Some(batches) = &self.batches {
+            batches.end().await;
+        }
         let _ = self.stop.send(Stage::Over);
         for task in self.tasks {
             let _ = task.await;
@@ -185,6 +204,10 @@ fn gateway_config(file: &File) -> GatewayConfig {
     let mut config = GatewayConfig::default();
     config.max_message = limits.max_message.unwrap_or(config.max_message);
     config.names_per_client = limits.names_per_client.unwrap_or(config.names_per_client);
+    if let Some(batch) = &file.batch {
+        config.batches = batch.at_once.unwrap_or(config.batches);
+        config.batch_requests = batch.requests.unwrap_or(config.batch_requests);
+    }
     config.queue_bytes = limits.queue_bytes.unwrap_or(config.queue_bytes);
     config.slow = match limits.slow {
         Slow::Conflate => SlowClient::Conflate,
