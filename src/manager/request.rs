@@ -161,6 +161,12 @@ impl Replies {
         }
     }
 
+    /// What [`arrived`](method@Self::arrived) has found, where that is a failure. It is the next item.
+    #[must_use]
+    pub fn failure(&self) -> Option<&RequestError> {
+        self.arrived.as_ref()?.as_ref().err()
+    }
+
     /// Takes the request back if nothing of it was written: it is over then, and may be made
     /// elsewhere. Else it goes on, and this returns false.
     ///

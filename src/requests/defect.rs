@@ -36,6 +36,8 @@ pub(crate) enum Defect {
     /// What is kept is better than none however old it is.
     #[cfg(feature = "cache")]
     StaleForEver,
+    /// A request ends with its connection, whichever others are open.
+    StrandedEnds,
     /// A request waits for its own connection, whichever others are open.
     StrayStays,
     /// A request that may be made once is made again.

@@ -111,13 +111,13 @@ impl Lanes {
         Ok(Place { lease, _ahead: ahead, counted, _permit: permit })
     }
 
-    /// A place on another connection than that of `place`: one that is open and has room.
-    pub(super) fn berth(self: &Arc<Self>, place: &Place) -> Option<Berth> {
+    /// A place on a connection that is open and has room; on another than that of `place`, if any.
+    pub(super) fn berth(self: &Arc<Self>, place: Option<&Place>) -> Option<Berth> {
         let stages: Vec<_> = self.names.iter().map(|name| self.stage(name)).collect();
         let slot = {
             let mut loads = self.loads();
             let has_room = |slot: &usize| {
-                let is_other = *slot != place.counted.slot;
+                let is_other = place.is_none_or(|place| *slot != place.counted.slot);
                 is_other && stages[*slot] == Stage::Open && loads[*slot] < self.in_flight
             };
             let slot = (0..loads.len()).filter(has_room).min_by_key(|slot| loads[*slot])?;
@@ -129,9 +129,10 @@ impl Lanes {
         Some(Berth { counted, lease })
     }
 
-    /// The states of all connections that there are but that of `place`.
-    pub(super) fn watch_others(&self, place: &Place) -> SelectAll<StatusStream> {
-        let others = self.names.iter().filter(|name| *name != place.name());
+    /// The states of all connections that there are, but that of `place`.
+    pub(super) fn watch(&self, place: Option<&Place>) -> SelectAll<StatusStream> {
+        let is_other = |name: &&StreamName| place.is_none_or(|place| *name != place.name());
+        let others = self.names.iter().filter(is_other);
         others.filter_map(|name| self.manager.watch_status(name.as_str())).collect()
     }
 

@@ -67,7 +67,7 @@ async fn begin(shared: Arc<Shared>, call: Call) -> Begun {
             Ok(None) => return Ok((None, place, replies)),
             Ok(Some(Ok(part))) => return Ok((Some(part), place, replies)),
             Ok(Some(Err(e))) => explained(e, &place),
-            Err(_) => overdue(replies),
+            Err(_) => explained(overdue(replies), &place),
         };
         if !resends.allow(&error, deadline) {
             return Err(resends.whole_truth(error));

@@ -94,8 +94,8 @@ impl Shared {
         Asked { outcome, took: (was_open && !has_moved).then(|| begun_at.elapsed()) }
     }
 
-    /// Waits until there is something of a reply. If its connection fails before the request was
-    /// written, it goes to another that is open meanwhile; returns whether it did.
+    /// Waits until there is something of a reply. If its connection fails or ends before the request was
+    /// written, it goes to another that is open; returns whether it did.
     pub(super) async fn arrived(
         &self,
         call: &Call,
@@ -106,13 +106,20 @@ impl Shared {
         loop {
             let berth = tokio::select! {
                 biased; // What is answered does not move.
-                () = replies.arrived() => return has_moved,
-                berth = stray.elsewhere(&self.lanes, place) => berth,
+                () = replies.arrived() => {
+                    let ended = replies.failure().is_some_and(is_stranded);
+                    let refuge = if ended { Stray::refuge(&self.lanes).await } else { None };
+                    let Some(berth) = refuge else { return has_moved };
+                    berth
+                }
+                berth = stray.elsewhere(&self.lanes, place) => {
+                    if !replies.withdraw() && !seeded(Defect::WrittenMoves) {
+                        stray.stays();
+                        continue;
+                    }
+                    berth
+                }
             };
-            if !replies.withdraw() && !seeded(Defect::WrittenMoves) {
-                stray.stays();
-                continue;
-            }
             place.go_to(berth);
             *replies = self.lanes.manager.request_parts(place.name(), call.body.clone());
             (stray, has_moved) = (Stray::of(place), true);
@@ -171,10 +178,18 @@ impl Shared {
 
 /// What it means that the deadline came before the reply.
 pub(super) fn overdue(replies: Replies) -> RequestError {
+    if let Some(error) = replies.failure().filter(|error| is_stranded(error)) {
+        return error.clone(); // It waited for another connection ever since.
+    }
     match replies.take_back() {
         true => SendError::Expired.into(),
         false => RequestError::TimedOut,
     }
+}
+
+/// Whether its connection ended before the request was written.
+fn is_stranded(error: &RequestError) -> bool {
+    matches!(error, RequestError::NotSent(SendError::Closed | SendError::NotOpen))
 }
 
 /// Says why there was no connection, where that is what failed.

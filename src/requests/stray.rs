@@ -1,7 +1,8 @@
 //! A request whose connection fails before it was written.
 //!
 //! It would wait there until that connection is back, although nothing of it has left and another one
-//! could carry it. So it goes to the first that is open and has room.
+//! could carry it. So it goes to the first that is open and has room. One whose connection has given up
+//! altogether waits for that until its deadline, as long as another is open.
 //!
 //! # Invariants
 //!
@@ -46,12 +47,12 @@ impl Stray {
                 self.changed().await;
                 continue;
             }
-            let mut others = lanes.watch_others(place);
+            let mut others = lanes.watch(Some(place));
             let changed = lanes.changed();
             tokio::pin!(changed);
             changed.as_mut().enable(); // Before anybody looks.
             while self.is_failing {
-                if let Some(berth) = lanes.berth(place) {
+                if let Some(berth) = lanes.berth(Some(place)) {
                     return berth;
                 }
                 tokio::select! {
@@ -59,6 +60,35 @@ impl Stray {
                     () = self.changed() => {}
                     () = &mut changed => break,
                     Some(_) = others.next() => {}
+                }
+            }
+        }
+    }
+
+    /// Resolves with a place for a request whose own connection has ended, once there is one; with `None`
+    /// where no connection is open that could have one.
+    ///
+    /// Cancel safe: a place that is not taken is given back.
+    pub(super) async fn refuge(lanes: &Arc<Lanes>) -> Option<Berth> {
+        if seeded(Defect::StrandedEnds) {
+            return None;
+        }
+        loop {
+            let mut all = lanes.watch(None);
+            let changed = lanes.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable(); // Before anybody looks.
+            loop {
+                if let Some(berth) = lanes.berth(None) {
+                    return Some(berth);
+                }
+                if lanes.stages().0 == 0 {
+                    return None;
+                }
+                tokio::select! {
+                    biased;
+                    () = &mut changed => break,
+                    Some(_) = all.next() => {}
                 }
             }
         }

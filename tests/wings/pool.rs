@@ -289,3 +289,35 @@ fn requests_keep_their_bounds_and_each_mistake_is_found() {
         all,
     );
 }
+
+/// One request holds the connection that is open, and that of the other one gives up: it is answered once the
+/// first is.
+async fn strand() -> Found {
+    let asks = [0, 20_000, 0].map(|answers| Ask {
+        at: 0,
+        deadline: 40_000,
+        does: Does::Answers(answers),
+        idempotent: false,
+        leaves: None,
+    });
+    let clerk = Clerk {
+        asks: asks.to_vec(),
+        found: None,
+        heard: vec![0; asks.len()],
+        owes: BTreeMap::new(),
+        refused: BTreeSet::new(),
+    };
+    let (mock, transport) = Mock::in_memory(clerk);
+    let config = PoolConfig::default().connections(2).in_flight(1);
+    let pool = built(transport, config).build().map_err(|e| e.to_string())?;
+    let asked = |number: usize| pool.request(Call::new(number.to_string()).deadline(40 * SECOND));
+    asked(0).await.map_err(|e| e.to_string())?;
+    mock.refuse_next(vec![503; 1000]);
+    let (first, second) = futures::future::join(asked(1), asked(2)).await;
+    first.and(second).map(drop).map_err(|e| format!("there was time, and a place: {e}"))
+}
+
+#[test]
+fn who_loses_its_connection_waits_for_a_place_on_another() {
+    finds(&[Defect::StrandedEnds], |defect| check(defect, strand));
+}

@@ -9,7 +9,7 @@ use wsmux::{RequestError, RetryPolicy};
 
 use super::{connection, pool_of, text};
 use crate::asker::Desk;
-use crate::{MS, SECOND, settle};
+use crate::{MINUTE, MS, SECOND, settle};
 
 /// A pool whose connections never give up.
 fn pool(desk: Desk, config: PoolConfig) -> (Mock<Desk>, RequestPool) {
@@ -77,6 +77,59 @@ async fn where_no_other_is_open_it_waits_for_its_own() {
     mock.refuse_next([503; 2]);
     assert_eq!(text(pool.request("a").await), "a");
     assert_eq!((pool.stats().moved, mock.opened()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_connection_has_given_up_waits_for_room_on_another_until_its_deadline() {
+    let (mock, transport) = Mock::in_memory(Desk::echo());
+    let config = PoolConfig::default().connections(2).in_flight(1);
+    let pool = pool_of(transport, config, connection());
+    pool.request("open").await.unwrap();
+    mock.answers(Answers::After(20 * SECOND));
+    mock.refuse_next([503; 1000]);
+    let long = |body: &'static str| pool.request(Call::new(body).deadline(MINUTE));
+    let start = Instant::now();
+    let (first, second) = join(long("a"), long("b")).await;
+    assert_eq!((text(first), text(second)), ("a".into(), "b".into()));
+    // Its own connection had given up long before `a` had ended.
+    assert!(start.elapsed() < 40 * SECOND + 10 * MS, "{:?}", start.elapsed());
+    let mut parts = pool.request_parts(Call::new("d").deadline(MINUTE));
+    let (held, part) = join(long("c"), parts.next()).await;
+    assert_eq!((text(held), part), ("c".into(), Some(Ok("d".into()))));
+    let stats = pool.stats();
+    assert_eq!((stats.moved, stats.answered, stats.in_flight, mock.opened()), (2, 4, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_finds_no_room_by_its_deadline_says_why_it_had_no_connection() {
+    let (mock, transport) = Mock::in_memory(Desk::echo());
+    let config = PoolConfig::default().connections(2).in_flight(1);
+    let pool = pool_of(transport, config, connection());
+    pool.request("open").await.unwrap();
+    mock.answers(Answers::Never);
+    mock.refuse_next([503; 1000]);
+    let holds = pool.request(Call::new("a").deadline(MINUTE));
+    let start = Instant::now();
+    let (_, ended) = join(holds, async {
+        settle().await;
+        let outcome = pool.request(Call::new("b").deadline(20 * SECOND)).await;
+        (outcome, start.elapsed())
+    })
+    .await;
+    let (outcome, took) = ended;
+    assert!(matches!(outcome, Err(RequestError::NotConnected(_))), "{outcome:?}");
+    assert!((20 * SECOND..=21 * SECOND).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_open_a_request_ends_with_its_connection() {
+    let (mock, transport) = Mock::in_memory(Desk::echo());
+    let pool = pool_of(transport, PoolConfig::default().connections(2), connection());
+    mock.refuse_next([503; 1000]);
+    let start = Instant::now();
+    let outcome = pool.request(Call::new("a").deadline(MINUTE)).await;
+    assert!(matches!(outcome, Err(RequestError::NotConnected(_))), "{outcome:?}");
+    assert!(start.elapsed() < 15 * SECOND, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
