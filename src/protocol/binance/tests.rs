@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::message::Message;
+use crate::protocol::talk::deep;
 use crate::protocol::{Mark, Transcript, Utterance};
 
 fn named(name: &str) -> StreamName {
@@ -301,6 +302,28 @@ fn a_failure_that_nobody_asked_for_is_counted() {
         assert_eq!(talk.hear(text), [Utterance::Unroutable(text.into())]);
     }
     assert_eq!(talk.session.deadline(), None);
+}
+
+#[test]
+fn a_megabyte_of_nested_json_costs_nobody_its_name() {
+    let mut talk = Talk::new(&BinanceCombined::spot(), &["a@trade"]);
+    for text in [
+        deep(),
+        combined("a@trade", &deep()),
+        format!(r#"{{"stream":{},"data":{{}}}}"#, deep()),
+        format!(r#"{{"result":{},"id":1}}"#, deep()),
+        format!(r#"{{"code":1,"msg":{}}}"#, deep()),
+    ] {
+        let said = talk.hear(&text);
+        let is_harmless = |said: &Utterance| match said {
+            Utterance::Unroutable(_) => true,
+            Utterance::Data(Some(name), _) => name == "a@trade",
+            _ => false,
+        };
+        assert!(said.len() == 1 && is_harmless(&said[0]), "{:.60}", format!("{said:?}"));
+    }
+    let payload = r#"{"t":7}"#;
+    assert_eq!(talk.data("a@trade", payload), [marked("a@trade", payload, 7)]);
 }
 
 #[test]
