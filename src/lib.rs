@@ -117,8 +117,8 @@ pub use message::{Message, MessageRef, Text};
 pub use name::{InvalidName, StreamName};
 pub use observe::{
     Activity, Cause, ConnectionId, Diagnosis, DurationHistogram, Event, Figure, Finding,
-    FindingKind, Health, HealthChange, HealthStatus, Lately, Latency, ManagerMetrics, Overall,
-    Severity, Status, StreamCounts, StreamInfo, StreamStates, Thresholds,
+    FindingKind, HandoverReason, Health, HealthChange, HealthStatus, Lately, Latency,
+    ManagerMetrics, Overall, Severity, Status, StreamCounts, StreamInfo, StreamStates, Thresholds,
 };
 pub use protocol::{DisconnectReason, ProxyFault};
 pub use stream::{

@@ -6,11 +6,16 @@
 //!
 //! 1. The first base that is not passed over is dialled. So the primary is, whenever it may.
 //! 2. One that failed is passed over for a while, which doubles as long as it fails, and which the server
-//!    may lengthen. Then *one* dial tries it, and until that has told, for [`PROBE`] at most, the others go
+//!    may lengthen. Dials that fail while it is passed over are one failure. Then *one* dial tries it, and until that has told, for [`PROBE`] at most, the others go
 //!    elsewhere.
 //! 3. Where all are passed over, the one is dialled whose while is over first: there is always one.
 //! 4. A base has worked, and its count of failures is forgotten, once a socket to it was stable. One that
 //!    accepts and then closes is no base that works.
+//! 5. Who has a socket at a later base may [go home](Bases::homeward) once it may dial there. As long as
+//!    nobody knows that the base works, one goes, for [`PROBE`] at most, and the others wait for what comes
+//!    of it: what accepts and dies again costs one stream its way, not all.
+//! 6. A base that fails again soon after it has worked is come home to later each time, by who has a socket;
+//!    who has none dials it as ever.
 
 use std::time::Duration;
 
@@ -24,6 +29,8 @@ const SHORTEST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
 /// How long one dial may try a base that failed, before another does.
 const PROBE: Duration = Duration::from_secs(30);
+/// A base that worked for less than this before it failed has relapsed.
+const RELAPSE: Duration = LONGEST;
 
 #[derive(Debug)]
 pub(crate) struct Bases {
@@ -35,10 +42,18 @@ pub(crate) struct Bases {
 struct Base {
     /// In a row.
     failures: u32,
+    /// Nobody who has a socket elsewhere goes home before.
+    home_from: Option<Instant>,
+    /// How often in a row it has failed soon after it had worked.
+    relapses: u32,
+    /// One has gone home, and the others wait for so long.
+    trial_until: Option<Instant>,
     /// One dial tries it, for so long.
     tried_until: Option<Instant>,
     /// It is passed over until then.
     until: Option<Instant>,
+    /// Since when its sockets have been stable, as far as anybody knows.
+    works_since: Option<Instant>,
 }
 
 impl Base {
@@ -48,6 +63,17 @@ impl Base {
 
     fn is_passed_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until > now)
+    }
+
+    /// Until when nobody goes home to it, if anything is known against it now.
+    fn is_no_home_until(&self, now: Instant) -> Option<Instant> {
+        let known = [self.until, self.tried_until, self.trial_until, self.home_from];
+        known.into_iter().flatten().filter(|until| *until > now).max()
+    }
+
+    /// How much longer who has a socket elsewhere stays away.
+    fn distrust(&self) -> Duration {
+        SHORTEST.saturating_mul((1 << self.relapses.min(8)) - 1).min(LONGEST)
     }
 }
 
@@ -89,24 +115,62 @@ impl Bases {
         u16::try_from(chosen).unwrap_or(0)
     }
 
+    /// Claims a base before `from` for one who has a socket at `from`: that one is to dial it, and nothing
+    /// else. If there is none to be had now, when to look again; never, where none is before it.
+    pub(crate) fn homeward(&self, from: u16, now: Instant) -> Result<u16, Option<Instant>> {
+        if !self.are_several() {
+            return Err(None);
+        }
+        let mut bases = self.table.lock();
+        let earlier = bases.iter_mut().take(usize::from(from)).zip(0..);
+        let mut look_at: Option<Instant> = None;
+        for (base, place) in earlier {
+            let Some(until) = base.is_no_home_until(now) else {
+                if base.failures > 0 {
+                    (base.tried_until, base.trial_until) = (Some(now + PROBE), Some(now + PROBE));
+                }
+                return Ok(place);
+            };
+            look_at = Some(look_at.map_or(until, |at| at.min(until)));
+        }
+        Err(look_at)
+    }
+
+    /// What was [claimed](Self::homeward) is not dialled after all.
+    pub(crate) fn withdraw(&self, base: u16) {
+        self.with(base, |base| (base.tried_until, base.trial_until) = (None, None));
+    }
+
     /// A dial to `base` has failed, or what it brought was of no use. It is passed over for `at_least`.
     pub(crate) fn failed(&self, base: u16, at_least: Duration, now: Instant) {
         self.with(base, |base| {
-            let doubled = SHORTEST.saturating_mul(1 << base.failures.min(8));
-            base.failures = base.failures.saturating_add(1);
-            base.tried_until = None;
-            base.until = Some(now + doubled.min(LONGEST).max(at_least));
+            if base.failures == 0 {
+                let worked_for = base.works_since.take().map(|since| now - since);
+                let relapsed = worked_for.is_some_and(|worked_for| worked_for < RELAPSE);
+                base.relapses = if relapsed { base.relapses.saturating_add(1) } else { 0 };
+            }
+            // Many that fail together have one reason.
+            base.failures += u32::from(!base.is_passed_over(now));
+            let doubled = SHORTEST.saturating_mul(1 << (base.failures - 1).min(8));
+            (base.tried_until, base.trial_until) = (None, None);
+            let until = now + doubled.min(LONGEST).max(at_least);
+            (base.until, base.home_from) = (Some(until), Some(until + base.distrust()));
         });
     }
 
-    /// A socket to `base` is open: the others may come.
+    /// A socket to `base` is open: the others may come, if they have none.
     pub(crate) fn opened(&self, base: u16) {
         self.with(base, |base| (base.tried_until, base.until) = (None, None));
     }
 
     /// A socket to `base` was stable.
-    pub(crate) fn works(&self, base: u16) {
-        self.with(base, |base| *base = Base::default());
+    pub(crate) fn works(&self, base: u16, now: Instant) {
+        self.with(base, |base| {
+            let Base { home_from, relapses, works_since, .. } = *base;
+            let home_from = home_from.filter(|_| relapses > 0);
+            let works_since = works_since.or(Some(now));
+            *base = Base { home_from, relapses, works_since, ..Base::default() };
+        });
     }
 
     /// Whether a base has failed since it was chosen: who waits for its turn there waits for nothing.
@@ -123,153 +187,6 @@ impl Bases {
 }
 
 #[cfg(all(test, not(wsmux_shuttle)))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_base_that_failed_is_passed_over_for_longer_and_longer_and_then_tried_by_one() {
-        let (bases, mut now) = (Bases::new(2), Instant::now());
-        for seconds in [30, 60, 120, 240, 300, 300] {
-            assert_eq!(bases.choose(now), 0);
-            bases.failed(0, Duration::ZERO, now);
-            assert!(bases.has_another(0, now));
-            now += seconds * SECOND;
-            assert_eq!(bases.choose(now - SECOND), 1);
-        }
-        assert_eq!(bases.choose(now), 0, "one tries it");
-        assert_eq!(bases.choose(now), 1, "and the others do not");
-        assert_eq!(bases.choose(now + PROBE), 0, "unless that one never tells");
-        bases.opened(0);
-        assert_eq!([bases.choose(now), bases.choose(now)], [0, 1], "not known to be stable");
-        bases.works(0);
-        assert_eq!([bases.choose(now), bases.choose(now)], [0, 0]);
-        bases.failed(0, Duration::ZERO, now);
-        assert_eq!(bases.choose(now + 30 * SECOND), 0, "it begins anew");
-    }
-
-    #[test]
-    fn who_tries_a_base_is_told_when_it_fails_and_not_that_it_is_tried() {
-        let (bases, now) = (Bases::new(2), Instant::now());
-        bases.failed(0, Duration::ZERO, now);
-        assert!(bases.is_passed_over(0, now) && !bases.is_passed_over(1, now));
-        let now = now + SHORTEST;
-        assert_eq!(bases.choose(now), 0);
-        assert!(!bases.is_passed_over(0, now));
-        bases.failed(0, Duration::ZERO, now);
-        assert!(bases.is_passed_over(0, now));
-    }
-
-    #[test]
-    fn where_all_have_failed_the_one_is_dialled_that_is_soonest_over() {
-        let (bases, now) = (Bases::new(2), Instant::now());
-        bases.failed(0, 600 * SECOND, now);
-        assert!(bases.has_another(0, now));
-        bases.failed(1, Duration::ZERO, now);
-        assert!(!bases.has_another(0, now) && !bases.has_another(1, now));
-        assert_eq!(bases.choose(now), 1);
-        let alone = Bases::new(0);
-        alone.failed(0, SECOND, now);
-        assert_eq!([alone.choose(now), alone.choose(now)], [0, 0]);
-        assert!(!alone.has_another(0, now));
-        alone.failed(7, SECOND, now);
-    }
-
-    /// Something that chooses bases.
-    trait Chooser {
-        fn choose(&self, now: Instant) -> u16;
-        fn failed(&self, base: u16, now: Instant);
-        fn stable(&self, base: u16);
-    }
-
-    impl Chooser for Bases {
-        fn choose(&self, now: Instant) -> u16 {
-            Self::choose(self, now)
-        }
-
-        fn failed(&self, base: u16, now: Instant) {
-            Self::failed(self, base, Duration::ZERO, now);
-        }
-
-        fn stable(&self, base: u16) {
-            self.opened(base);
-            self.works(base);
-        }
-    }
-
-    /// Dials each ten seconds, to three bases of which `up` work at each dial. Every dial goes to a base
-    /// that works if it did at the dial before, a base is not hammered, and the primary is come back to.
-    fn check(chooser: &dyn Chooser, up: &[[bool; 3]]) -> Result<(), TestCaseError> {
-        let (mut now, mut failed_at, mut back) = (Instant::now(), [None; 3], 0);
-        for up in up {
-            let base = chooser.choose(now);
-            let at = usize::from(base);
-            let since: Option<Instant> = failed_at[at];
-            let others = failed_at.iter().any(Option::is_none);
-            let is_hammered = since.is_some_and(|since| now < since + SHORTEST) && others;
-            prop_assert!(!is_hammered, "{base} is dialled too soon");
-            back = if up[0] && base != 0 { back + 1 } else { 0 };
-            prop_assert!(back <= 31, "the primary works, and is not come back to");
-            match up[at] {
-                true => {
-                    chooser.stable(base);
-                    failed_at[at] = None;
-                }
-                false => {
-                    chooser.failed(base, now);
-                    failed_at[at] = Some(now);
-                }
-            }
-            now += 10 * SECOND;
-        }
-        Ok(())
-    }
-
-    /// Stays where it works.
-    struct NeverBack(Mutex<u16>);
-
-    impl Chooser for NeverBack {
-        fn choose(&self, _: Instant) -> u16 {
-            *self.0.lock()
-        }
-
-        fn failed(&self, base: u16, _: Instant) {
-            *self.0.lock() = (base + 1) % 3;
-        }
-
-        fn stable(&self, _: u16) {}
-    }
-
-    /// Knows of no failure.
-    struct Hammer;
-
-    impl Chooser for Hammer {
-        fn choose(&self, _: Instant) -> u16 {
-            0
-        }
-
-        fn failed(&self, _: u16, _: Instant) {}
-
-        fn stable(&self, _: u16) {}
-    }
-
-    #[test]
-    fn a_chooser_that_does_wrong_is_noticed() {
-        let up: Vec<_> = (0..60).map(|n| [n > 3, true, true]).collect();
-        assert!(check(&Bases::new(3), &up).is_ok());
-        assert!(check(&NeverBack(Mutex::new(0)), &up).is_err());
-        assert!(check(&Hammer, &up).is_err());
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn the_primary_is_come_back_to_and_none_is_hammered(up in prop::collection::vec(any::<[bool; 3]>(), 0..200)) {
-            check(&Bases::new(3), &up)?;
-        }
-    }
-}
+mod homing;
+#[cfg(all(test, not(wsmux_shuttle)))]
+mod tests;

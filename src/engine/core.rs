@@ -34,7 +34,7 @@ use crate::config::{Config, Credentials, StreamConfig};
 use crate::error::{CloseReason, SubscribeError};
 use crate::name::StreamName;
 use crate::observe::health::Ended;
-use crate::observe::{ConnectionId, Event, Metrics, Overall, StreamInfo};
+use crate::observe::{ConnectionId, Event, HandoverReason, Metrics, Overall, StreamInfo};
 use crate::protocol::{Lane, Protocol, RequestId};
 use crate::transport::DynTransport;
 
@@ -191,7 +191,7 @@ impl Core {
     pub(super) fn sweep(&self, now: Instant) -> Option<Instant> {
         while self.decide(|registry| registry.sweep(now)) {}
         while let Some(id) = self.decide(|registry| registry.retire(now)) {
-            tracing::info!(connection = %id, "its streams move to sockets that have room for them");
+            self.packs(id);
             let mut from = Some(0);
             while let Some(key) = from {
                 from = self.decide(|registry| registry.spread(id, key, PIECE, now));
@@ -201,6 +201,15 @@ impl Core {
             registry.forget_old_penalties(now);
             registry.next_due()
         })
+    }
+
+    /// The streams of connection `id` move to sockets that have room for them.
+    fn packs(&self, id: ConnectionId) {
+        let Some(lane) = self.decide(|registry| registry.lane_of(id)) else { return };
+        tracing::info!(connection = %id, ?lane, "its streams move to sockets that have room for them");
+        let reason = HandoverReason::Packing;
+        self.metrics.hands_over(reason);
+        self.events.push(|| Event::HandingOver { connection: id, successor: None, lane, reason });
     }
 
     /// Closes what nobody has read or leased since `since`, and says how much that was.

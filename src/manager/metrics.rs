@@ -63,8 +63,8 @@ impl WsManager {
     /// writes [`prometheus`] instead: one such text behind another is not valid.
     ///
     /// Each count is there from the start, at zero. Without
-    /// [`metrics_per_stream`](crate::WsManagerBuilder::metrics_per_stream) there are fewer than a
-    /// hundred series, whatever the names of streams.
+    /// [`metrics_per_stream`](crate::WsManagerBuilder::metrics_per_stream) there are no more than
+    /// 110 series, whatever the names of streams.
     ///
     /// ```
     /// # use wsmux::WsManager;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ConnectionId;
+use super::{ConnectionId, HandoverReason};
 use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::protocol::{DisconnectReason, Lane};
@@ -43,6 +43,18 @@ pub enum Event {
         reason: DisconnectReason,
         /// How long the socket was open, whether or not a name was joined on it.
         uptime: Duration,
+    },
+    /// The streams of an open socket begin to go over to another one, or to others. Each that has gone is a
+    /// [`StreamMoved`](Self::StreamMoved); if none can go, all stays as it is.
+    HandingOver {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The new connection that is to take its place; `None` where there are others already.
+        successor: Option<ConnectionId>,
+        /// Its lane.
+        lane: Lane,
+        /// Why.
+        reason: HandoverReason,
     },
     /// The next attempt follows after `delay`.
     Retrying {

@@ -3,6 +3,7 @@
 
 mod activity;
 mod event;
+mod handover;
 pub(crate) mod health;
 mod latency;
 mod metrics;
@@ -11,6 +12,7 @@ mod window;
 
 pub use activity::Activity;
 pub use event::Event;
+pub use handover::HandoverReason;
 pub use health::{
     Cause, Diagnosis, Figure, Finding, FindingKind, Health, HealthChange, HealthStatus, Severity,
     Thresholds,

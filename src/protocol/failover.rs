@@ -16,9 +16,13 @@ use crate::name::{InvalidName, StreamName};
 ///   it. Between two dials the [`RetryPolicy`](crate::RetryPolicy) waits as ever.
 /// - A failure that would end the streams does so only where no other base may be dialled, unless it is that
 ///   of a stable socket. Credentials that are refused are refused by all.
-/// - With the primary back, the next dial goes there. A socket that is open stays where it is until it is
-///   lost, is [too old](field@crate::Config::max_age), or is told to [reconnect](crate::WsManager::reconnect):
-///   then the primary takes over without a gap, if it can be had, and else all stays as it is.
+/// - With the primary back, streams go home. A socket that leads elsewhere has another one take over there,
+///   as a [reconnect](crate::WsManager::reconnect) does: readers see nothing of it, and requests get their
+///   replies where they were asked. One goes first; the others follow once a socket there has lasted for
+///   `reset_after`, spread over half a minute. One that cannot be had changes nothing. A primary that fails
+///   again within 5 min of being well is gone home to later each time, up to 5 min later.
+/// - While two sockets are open for the same streams, the venue sees both. As ever with a handover, they
+///   count once towards [`max_connections`](crate::Limits).
 ///
 /// [`StreamInfo::base`](crate::StreamInfo) says where a stream is, and
 /// [`health`](crate::WsManager::health) warns while any is not at the primary. The bases should be alike in all but

@@ -21,6 +21,7 @@ mod first_hour;
 mod graphql;
 mod handover;
 mod health;
+mod home;
 mod hyperliquid;
 mod json_rpc;
 mod kraken;

@@ -9,7 +9,7 @@ use std::task;
 use super::context::Context;
 use super::open::{Ended, Open, Poised};
 use crate::name::StreamName;
-use crate::observe::Status;
+use crate::observe::{HandoverReason, Status};
 
 impl Open {
     /// Compares what is carried with what is wanted.
@@ -17,7 +17,7 @@ impl Open {
         let Some(changes) = of.changes() else { return self.depart(of) };
         of.members.apply(changes.names, &Status::Joining);
         if changes.rotate {
-            self.replace(of);
+            self.replace(HandoverReason::Asked, of);
         }
         if changes.parts {
             self.prove(of);

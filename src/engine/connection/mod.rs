@@ -18,6 +18,7 @@ mod classify;
 mod context;
 mod desk;
 mod handover;
+mod home;
 mod mask;
 mod members;
 mod open;
@@ -240,11 +241,13 @@ impl Connection {
             self.present = Some(Neighbours::process_wide().enter(manager, request));
         }
         self.host = Some(request.url().origin().into());
+        self.context.link.home = None;
         self.tell_base();
         self.tell_open(true);
         self.announce(Status::Joining);
         let used = self.trust.in_use();
-        State::Open(Box::new(Open::new(socket, session, request, attempt, used, &mut self.context)))
+        let which = (attempt, self.base);
+        State::Open(Box::new(Open::new(socket, session, request, which, used, &mut self.context)))
     }
 
     /// The socket is not used any more.
@@ -253,7 +256,9 @@ impl Connection {
         let was_stable = self.backoff.record_uptime(open.joined_for());
         if was_stable {
             self.classifier.forgive();
-            self.context.tools.bases.works(self.base);
+            if !open.has_vouched() {
+                self.context.tools.bases.works(self.base, Instant::now());
+            }
         }
         self.trust.used(open.issued(), open.was_joined(), was_stable);
         self.tell_open(false);
@@ -322,6 +327,7 @@ impl Connection {
             }
             return Break(CloseReason::Unused); // Or nobody wants it any more.
         }
+        self.context.link.home = None; // It is needed, wherever it may be had.
         let next = match judged? {
             Then::Now => Some(Duration::ZERO),
             // After the floor, not at it: all who were told to wait so long would come at one moment.

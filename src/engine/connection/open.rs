@@ -16,6 +16,7 @@ use tokio::time::{self, Instant, Sleep};
 use super::context::Context;
 use super::desk::{Desk, Said, Upshot};
 use super::handover::{self, Replacement};
+use super::home::Home;
 use super::mask::Mask;
 use super::members::GivenUp;
 use super::outbox::Outbox;
@@ -31,7 +32,7 @@ use crate::engine::request::Owed;
 use crate::engine::tokens::{Issued, Tokens};
 use crate::message::{Pack, message_of};
 use crate::name::StreamName;
-use crate::observe::Metrics;
+use crate::observe::{HandoverReason, Metrics};
 use crate::protocol::{Cx, DisconnectReason, Request, Rotation, Session, Verdict};
 use crate::transport::{BoxSocket, Control, Frame, Frames, Part, TransportError};
 
@@ -41,6 +42,7 @@ pub(super) struct Open {
     pub(super) attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
+    home: Home,
     /// Names that the URL joins, until the session is ready.
     pub(super) joins: Box<[StreamName]>,
     /// How long replies are waited for, once the socket carries nothing any more.
@@ -86,7 +88,7 @@ impl Open {
         socket: BoxSocket,
         session: Box<dyn Session>,
         request: &Request,
-        attempt: u32,
+        (attempt, base): (u32, u16),
         used: Option<(Tokens, Issued)>,
         of: &mut Context,
     ) -> Self {
@@ -97,6 +99,7 @@ impl Open {
             owed: Owed::default(),
             attempt,
             greeted: false,
+            home: Home::new(base, of, now),
             joins: request.joins().into(),
             leaves_at: None,
             now,
@@ -137,6 +140,11 @@ impl Open {
 
     pub(super) fn was_joined(&self) -> bool {
         self.said.joined_at.is_some()
+    }
+
+    /// Whether its base has been told that it was stable.
+    pub(super) fn has_vouched(&self) -> bool {
+        self.home.has_vouched()
     }
 
     /// The token that the socket last used.
@@ -355,14 +363,14 @@ impl Open {
         let mut rotation = Rotation::Reconnect;
         self.speak(of, |session, cx| rotation = session.rotate(cx))?;
         if rotation == Rotation::Reconnect {
-            self.replace(of);
+            self.replace(HandoverReason::Token, of);
         }
         Ok(())
     }
 
     /// Has another socket take over.
-    pub(super) fn replace(&mut self, of: &mut Context) {
-        self.replacement.begin(of, self.now);
+    pub(super) fn replace(&mut self, reason: HandoverReason, of: &mut Context) {
+        self.replacement.begin(reason, of, self.now);
         self.prove(of);
     }
 
@@ -382,7 +390,10 @@ impl Open {
             self.speak(of, |session, cx| session.tick(cx))?;
         }
         if self.replacement.due().is_some_and(|due| due <= now) {
-            self.replace(of);
+            self.replace(self.replacement.reason(), of);
+        }
+        if self.home.look(self.joined_for(), of, now) {
+            self.prove(of);
         }
         if let Some(ping) = self.word.as_mut().and_then(|word| word.look(of, now)) {
             self.outbox.push_first(ping);
@@ -427,7 +438,8 @@ impl Open {
         let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
-        let (renewal_due, replace_due) = (self.renewal.next_due(), self.replacement.due());
+        let replace_due = [self.replacement.due(), self.home.due()].into_iter().flatten().min();
+        let renewal_due = self.renewal.next_due();
         let (members_due, word_due) = (
             of.members.next_due(self.ready && self.outbox.takes_joins(self.now)),
             self.word.as_ref().and_then(|word| word.due()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::context::Context;
 use super::{Connection, State, Step};
 use crate::engine::limiter::{EXHAUSTED, Permit, Turn, Waiting};
 use crate::error::CloseReason;
@@ -21,7 +22,7 @@ impl Connection {
     /// may have aged: then the request is made anew.
     pub(super) async fn turn(&mut self) -> ControlFlow<Step, (Request, Permit)> {
         let mut held: Option<Permit> = None;
-        self.base = self.context.tools.bases.choose(Instant::now());
+        self.base = self.choose_base();
         self.blames_base = false;
         loop {
             if self.context.members.wanted(Instant::now()).is_empty() {
@@ -53,7 +54,11 @@ impl Connection {
                 self.context.tools.transport.is_network(),
             );
             let Some(permit) = self.wait_for(&mut turn).await? else {
-                self.base = self.context.tools.bases.choose(Instant::now());
+                // Who was to go home has nothing to look for anywhere else.
+                if self.context.link.home.take().is_some() && self.gives_up_succeeding() {
+                    return Break(Break(CloseReason::Unused));
+                }
+                self.base = self.choose_base();
                 continue;
             };
             if asked.elapsed() < AGED {
@@ -61,6 +66,11 @@ impl Connection {
             }
             held = Some(permit);
         }
+    }
+
+    fn choose_base(&self) -> u16 {
+        let Context { link, tools, .. } = &self.context;
+        link.home.unwrap_or_else(|| tools.bases.choose(Instant::now()))
     }
 
     /// What is to be dialled, with the names that are wanted and the token that is used now.
@@ -114,7 +124,9 @@ impl Connection {
                     self.announce(Status::Waiting { position: Some(position), until });
                     is_waiting = true;
                     let (bases, now) = (&self.context.tools.bases, Instant::now());
-                    if bases.is_passed_over(self.base, now) && bases.has_another(self.base, now) {
+                    let goes_home = self.context.link.home.is_some();
+                    let elsewhere = goes_home || bases.has_another(self.base, now);
+                    if bases.is_passed_over(self.base, now) && elsewhere {
                         return Continue(None);
                     }
                 }

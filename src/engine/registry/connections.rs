@@ -72,6 +72,10 @@ impl Registry {
         }
     }
 
+    pub(crate) fn lane_of(&self, id: ConnectionId) -> Option<Lane> {
+        self.connections.get(&id).map(|handle| handle.lane.clone())
+    }
+
     /// The socket of a connection leads to this base.
     pub(crate) fn leads_to(&mut self, id: ConnectionId, base: u16) {
         self.connections.get_mut(&id).into_iter().for_each(|handle| handle.base = base);
@@ -212,7 +216,8 @@ impl Registry {
         crossing.live += 1;
         crossing.roomy.insert(id);
         self.look_for_crowding(&lane);
-        Link { id, not_before: self.penalties.until(&lane, now).map(Moment::from), lane, signal }
+        let not_before = self.penalties.until(&lane, now).map(Moment::from);
+        Link { home: None, id, lane, not_before, signal }
     }
 
     /// Gives up the connection that was left first among those that nobody needs now.

@@ -157,6 +157,9 @@ fn entry(event: &Event) -> Option<Entry> {
         Event::Closed { connection, lane, reason } if reason.label() != "unused" => {
             Entry::new("closed for good", "fail", of(connection, lane)).because(reason.label())
         }
+        Event::HandingOver { connection, lane, reason, .. } => {
+            Entry::new("handing over", "pass", of(connection, lane)).because(reason.label())
+        }
         Event::StreamMoved { name, aligned: true } => {
             Entry::new("moved", "pass", name.to_string()).because("without a gap")
         }

@@ -301,7 +301,7 @@ kinds! {
         "Compare the machine's clock with NTP first; then move closer to the venue, or ask it.";
     /// Open streams are at another base than the first of a protocol that has several.
     FailedOver: "failed_over",
-        "See the WARN lines for what is wrong at the first base; once it answers, `reconnect` goes back there.";
+        "See the WARN lines for what is wrong at the first base; once it works, they go back by themselves.";
     /// A lease keeps a stream open that nobody reads.
     LeaseWithoutReaders: "lease_without_readers",
         "Drop the lease if the stream is not needed.";

@@ -43,8 +43,8 @@ pub struct Thresholds {
     /// than the time between two looks. The latest 256 are known.
     pub ended_within: Duration,
     /// Open streams that may be at another base than the first, where a protocol has
-    /// [several](crate::protocol::Failover). Default 0: they are further away than is meant, until their
-    /// next dial.
+    /// [several](crate::protocol::Failover). Default 0: they are further away than is meant, until the
+    /// first is back.
     pub failed_over: usize,
     /// How far behind a reader may be, as a share of what its stream keeps
     /// ([`Config::buffer`](field@crate::Config::buffer)). Default 0.8: the next burst may be lost.

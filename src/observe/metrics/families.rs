@@ -77,6 +77,7 @@ families! {
     LAGGED = Counter "lagged_messages_total" in Count: "Messages that readers missed because they lagged, summed over all readers.";
     DISCONNECTS = Counter "disconnects_total" in Count: "Sockets lost, by reason.";
     EXHAUSTED = Counter "exhausted_dials_total" in Count: "Dials that failed since the process had no file descriptor or port left.";
+    HANDOVERS = Counter "handovers_total" in Count: "Sockets whose streams began to go over to another one, by reason.";
     HANDSHAKE = Histogram "handshake_seconds" in Seconds: "Time to open a socket: DNS, TCP, TLS and upgrade.";
     RECONNECT = Histogram "reconnect_seconds" in Seconds: "Time from the last frame of a lost socket to the join on the next, per stream.";
     STREAM_MESSAGES = Counter "stream_messages_total" in Count: "Messages received, by stream.";

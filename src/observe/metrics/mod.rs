@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use self::cell::{Counter, Counters, Histogram};
 use self::level::{Level, Levels};
 use self::per_stream::PerStream;
-use super::Status;
 use super::activity::Recent;
+use super::{HandoverReason, Status};
 use crate::config::Label;
 use crate::error::{CloseReason, Gap, SendError};
 use crate::name::StreamName;
@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     disconnects: Counters,
     exhausted: Counter,
     gaps: Counters,
+    handovers: Counters,
     handshakes: Histogram,
     label: Label,
     lagged: Counter,
@@ -90,6 +91,7 @@ impl Metrics {
             disconnects: counters(&families::DISCONNECTS, "reason", DisconnectReason::LABELS),
             exhausted: counter(&families::EXHAUSTED),
             gaps: counters(&families::GAPS, "cause", Gap::LABELS),
+            handovers: counters(&families::HANDOVERS, "reason", HandoverReason::LABELS),
             handshakes: Histogram::new(&families::HANDSHAKE, &manager),
             lagged: counter(&families::LAGGED),
             levels: Levels::new(&manager),
@@ -119,6 +121,7 @@ impl Metrics {
     pub(crate) fn snapshot(&self) -> ManagerMetrics {
         let disconnects_by_reason = self.disconnects.get();
         let gaps_by_cause = self.gaps.get();
+        let handovers_by_reason = self.handovers.get();
         let send_errors_by_reason = self.send_errors.get();
         let stream_cleanups_by_reason = self.stream_cleanups.get();
         let level = |level| self.levels.get(level);
@@ -133,6 +136,8 @@ impl Metrics {
             exhausted: self.exhausted.get(),
             gaps: gaps_by_cause.iter().filter(|(c, _)| **c != "lagged").map(|(_, n)| n).sum(),
             gaps_by_cause,
+            handovers: handovers_by_reason.values().sum(),
+            handovers_by_reason,
             handshakes: self.handshakes.get(),
             lag: level(Level::Lag),
             lagged: self.lagged.get(),
@@ -191,6 +196,11 @@ impl Metrics {
     pub(crate) fn lost(&self, reason: &DisconnectReason) {
         self.recent.disconnects.add(1, Instant::now());
         self.tell(|to| self.disconnects.add(reason.label(), 1, to));
+    }
+
+    /// The streams of a socket begin to go over to another.
+    pub(crate) fn hands_over(&self, reason: HandoverReason) {
+        self.tell(|to| self.handovers.add(reason.label(), 1, to));
     }
 
     /// A dial failed since the process had run out of something.

@@ -17,6 +17,7 @@ use self::Samples::{By, Histogram, One};
 use super::families::{self, Family, Kind};
 use super::{DurationHistogram, ManagerMetrics, StreamCounts, StreamStates};
 use crate::error::{CloseReason, Gap, SendError};
+use crate::observe::HandoverReason;
 use crate::protocol::DisconnectReason;
 
 /// What a metric is for one manager.
@@ -148,6 +149,7 @@ static SHOWN: &[(&Family, Read)] = &[
         By("reason", all(DisconnectReason::LABELS, &m.disconnects_by_reason))
     }),
     (&families::EXHAUSTED, |m| One(m.exhausted)),
+    (&families::HANDOVERS, |m| By("reason", all(HandoverReason::LABELS, &m.handovers_by_reason))),
     (&families::HANDSHAKE, |m| Histogram(&m.handshakes)),
     (&families::RECONNECT, |m| Histogram(&m.reconnects)),
     (&families::STREAM_MESSAGES, |m| by_stream(m, |stream| stream.messages)),

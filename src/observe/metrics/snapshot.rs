@@ -43,6 +43,12 @@ pub struct ManagerMetrics {
     /// Gaps by [`Gap::label`](crate::Gap::label): breaks of streams, and how often a reader lagged.
     /// Causes that did not occur are left out.
     pub gaps_by_cause: BTreeMap<&'static str, u64>,
+    /// Sockets whose streams began to go over to another one. Those that were lost are
+    /// [`disconnects`](Self::disconnects).
+    pub handovers: u64,
+    /// The same by [`HandoverReason::label`](crate::HandoverReason::label). Reasons that did not occur are
+    /// left out.
+    pub handovers_by_reason: BTreeMap<&'static str, u64>,
     /// How long it took to open a socket: DNS, TCP, TLS and upgrade.
     pub handshakes: DurationHistogram,
     /// Messages that the slowest reader has yet to read: the largest
@@ -152,7 +158,7 @@ impl ManagerMetrics {
     }
 
     /// What only grows.
-    fn counts_mut(&mut self) -> [&mut u64; 14] {
+    fn counts_mut(&mut self) -> [&mut u64; 15] {
         [
             &mut self.bytes,
             &mut self.callback_panics,
@@ -160,6 +166,7 @@ impl ManagerMetrics {
             &mut self.disconnects,
             &mut self.exhausted,
             &mut self.gaps,
+            &mut self.handovers,
             &mut self.lagged,
             &mut self.messages,
             &mut self.retries,
@@ -171,19 +178,21 @@ impl ManagerMetrics {
         ]
     }
 
-    fn breakdowns(&self) -> [&BTreeMap<&'static str, u64>; 4] {
+    fn breakdowns(&self) -> [&BTreeMap<&'static str, u64>; 5] {
         [
             &self.disconnects_by_reason,
             &self.gaps_by_cause,
+            &self.handovers_by_reason,
             &self.send_errors_by_reason,
             &self.stream_cleanups_by_reason,
         ]
     }
 
-    fn breakdowns_mut(&mut self) -> [&mut BTreeMap<&'static str, u64>; 4] {
+    fn breakdowns_mut(&mut self) -> [&mut BTreeMap<&'static str, u64>; 5] {
         [
             &mut self.disconnects_by_reason,
             &mut self.gaps_by_cause,
+            &mut self.handovers_by_reason,
             &mut self.send_errors_by_reason,
             &mut self.stream_cleanups_by_reason,
         ]
