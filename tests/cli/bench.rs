@@ -74,6 +74,24 @@ async fn it_ends_by_itself_with_what_the_mock_exchange_said() {
 }
 
 #[tokio::test]
+async fn names_may_share_a_socket_by_the_protocol_of_the_server() {
+    let exchange = Exchange::start(&["--protocol", "binance", "--rate", "200"]).await;
+    let names = ["btcusdt@trade", "ethusdt@trade"];
+    let arguments =
+        [&["--protocol", "binance", "--seconds", "5", &exchange.url][..], &names].concat();
+    let (code, json) = measured(&arguments).await;
+    assert_eq!((code, &json["streams_opened"]), (Some(0), &2.into()), "{json}");
+    assert!(json["messages"].as_u64().unwrap() >= 2, "{json}");
+
+    let server = MockServer::builder().answer("/", Answer::status(503)).start().await.unwrap();
+    let arguments =
+        ["--protocol", "binance", "--retry", "never", &server.url(), "a@trade", "b@trade"];
+    let (code, json) = measured(&arguments).await;
+    assert_eq!((code, server.dials()), (Some(4), 1), "one socket for both: {json}");
+    assert_eq!(run(&["bench", "--protocol", "canary", "ws://h", "x"]).await.code, Some(2));
+}
+
+#[tokio::test]
 async fn each_connection_is_a_socket_of_its_own() {
     let server = saying(1).await;
     let arguments = ["bench", "--json", "--connections", "3", &server.url(), "a", "b"];

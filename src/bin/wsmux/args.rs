@@ -465,6 +465,10 @@ pub(crate) struct Bench {
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
 
+    /// How the server speaks. But for `direct`, names share a socket.
+    #[arg(long, value_name = "NAME", value_enum, default_value = "direct")]
+    pub(crate) protocol: Speaks,
+
     /// Measure for so long. It is an error (3 or 4) if nothing was open by then.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), default_value = "10")]
     pub(crate) seconds: u64,

@@ -4,27 +4,30 @@ use std::collections::HashSet;
 use std::fs;
 
 use http::{HeaderName, HeaderValue};
-use wsmux::protocol::{Dial, DialError, Direct, Lane, Protocol, Request, Session};
+use wsmux::protocol::{
+    self, BinanceCombined, Deribit, Dial, DialError, Direct, JsonRpc, Lane, Okx, Phoenix, Protocol,
+    Request, Session, UrlError, Verdict,
+};
 use wsmux::transport::{Proxy, Tls, Tungstenite};
 use wsmux::{Config, FromMessage, InvalidName, Limits, StreamName, Subscription, WsManager};
 
-use crate::args::Target;
+use crate::args::{Speaks, Target};
 use crate::exit::Failure;
 use crate::values::{Retry, header};
 
-/// One socket per name, with more headers.
-pub(crate) struct WithHeaders {
-    pub(crate) direct: Direct,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+/// A protocol with more headers.
+struct WithHeaders {
+    protocol: Box<dyn Protocol>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Protocol for WithHeaders {
     fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName> {
-        self.direct.lane(name)
+        self.protocol.lane(name)
     }
 
     fn request(&self, dial: &Dial<'_>) -> Result<Request, DialError> {
-        let request = self.direct.request(dial)?;
+        let request = self.protocol.request(dial)?;
         Ok(self
             .headers
             .iter()
@@ -32,17 +35,39 @@ impl Protocol for WithHeaders {
     }
 
     fn session(&self, dial: &Dial<'_>) -> Box<dyn Session> {
-        self.direct.session(dial)
+        self.protocol.session(dial)
+    }
+
+    fn limits(&self, lane: &Lane) -> protocol::Limits {
+        self.protocol.limits(lane)
+    }
+
+    fn classify(&self, failure: &protocol::Failure<'_>) -> Option<Verdict> {
+        self.protocol.classify(failure)
+    }
+
+    fn bases(&self) -> usize {
+        self.protocol.bases()
     }
 }
 
 /// Messages kept per stream while the output is slow.
 const BUFFER: usize = 8192;
 
-/// What subscribes to so many streams.
+/// What subscribes to so many streams, each on a socket of its own.
 pub(crate) fn manager(target: &Target, streams: usize, retry: Retry) -> Result<WsManager, Failure> {
-    let direct = Direct::new(&target.url).map_err(Failure::usage)?;
-    let protocol = WithHeaders { direct, headers: headers(target)? };
+    manager_by(target, Speaks::Direct, streams, retry)
+}
+
+/// What subscribes to so many streams, of a server that speaks so.
+pub(crate) fn manager_by(
+    target: &Target,
+    speaks: Speaks,
+    streams: usize,
+    retry: Retry,
+) -> Result<WsManager, Failure> {
+    let protocol = protocol(&target.url, speaks).map_err(Failure::usage)?;
+    let protocol = WithHeaders { protocol, headers: headers(target)? };
     let mut limits = Limits::default();
     limits.max_connections = limits.max_connections.max(streams);
     let config = Config::default().buffer(BUFFER).limits(limits).retry(retry.policy());
@@ -51,6 +76,17 @@ pub(crate) fn manager(target: &Target, streams: usize, retry: Retry) -> Result<W
         .transport(transport(target)?)
         .build()
         .map_err(Failure::usage)
+}
+
+fn protocol(url: &str, speaks: Speaks) -> Result<Box<dyn Protocol>, UrlError> {
+    Ok(match speaks {
+        Speaks::Binance => Box::new(BinanceCombined::spot().at(url)?),
+        Speaks::Deribit => Box::new(Deribit::new(url)?),
+        Speaks::Direct => Box::new(Direct::new(url)?),
+        Speaks::JsonRpc => Box::new(JsonRpc::new(url)?),
+        Speaks::Okx => Box::new(Okx::new(url)?),
+        Speaks::Phoenix => Box::new(Phoenix::new(url)?),
+    })
 }
 
 /// The streams, each once: a name that is given twice is one stream.

@@ -20,7 +20,7 @@ use wsmux::Status;
 use self::figures::Figures;
 pub(crate) use self::stamp::{Field, field};
 use crate::args::Bench;
-use crate::endpoint::{manager, once_each, subscribed};
+use crate::endpoint::{manager_by, once_each, subscribed};
 use crate::exit::{Exit, Failure};
 use crate::signals::Signals;
 use crate::tail::ended::Ends;
@@ -32,11 +32,11 @@ pub(crate) async fn run(mut args: Bench) -> Result<Exit, Failure> {
     let names = vec![&*args.names; usize::from(args.connections)].concat();
     let ends = Ends::new(&names, args.retry);
     let figures = Figures::new(names.len(), args.timestamp.clone());
-    // Each manager has a socket of its own for each name.
+    // Each manager has sockets of its own.
     let mut managers = Vec::new();
     let mut streams = SelectAll::new();
     for connection in 0..usize::from(args.connections) {
-        let manager = manager(&args.target, args.names.len(), args.retry)?;
+        let manager = manager_by(&args.target, args.protocol, args.names.len(), args.retry)?;
         for (index, name) in args.names.iter().enumerate() {
             let place = connection * args.names.len() + index;
             streams.push(Box::pin(said(place, subscribed(&manager, name)?)));
