@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use wsmux::protocol::{BinanceCombined, Deribit, JsonRpc, Okx, Phoenix, Protocol};
+use wsmux::protocol::{
+    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Hyperliquid, JsonRpc, KrakenV2, Okx,
+    Phoenix, Protocol,
+};
 use wsmux::{
     CloseReason, Config, DisconnectReason, Gap, RetryPolicy, StreamError, Subscription, Text,
     WsManager,
@@ -220,6 +223,19 @@ async fn each_protocol_is_spoken_as_its_client_speaks_it() {
     let exchange = start("phoenix", &[]).await;
     let phoenix = Phoenix::new(&exchange.url).unwrap();
     heard(phoenix, exchange, ["room:one", "room:two"], false).await;
+    let exchange = start("bybit", &[]).await;
+    let bybit = Bybit::new(&exchange.url).unwrap();
+    heard(bybit, exchange, ["spot:publicTrade.BTCUSDT", "linear:orderbook.50.BTCUSDT"], false)
+        .await;
+    let exchange = start("coinbase", &[]).await;
+    let coinbase = CoinbaseAdvanced::new(&exchange.url).unwrap();
+    heard(coinbase, exchange, ["market_trades:BTC-USD", "ticker:ETH-USD"], false).await;
+    let exchange = start("hyperliquid", &[]).await;
+    let hyperliquid = Hyperliquid::new(&exchange.url).unwrap();
+    heard(hyperliquid, exchange, ["trades:BTC", "l2Book:ETH"], false).await;
+    let exchange = start("kraken", &[]).await;
+    let kraken = KrakenV2::new(&exchange.url).unwrap();
+    heard(kraken, exchange, ["trade:BTC/USD", "book:ETH/USD"], false).await;
     // A venue that numbers its books has the client find the holes.
     let exchange = start("okx", &["--lose-every", "5"]).await;
     let okx = Okx::new(&exchange.url).unwrap();

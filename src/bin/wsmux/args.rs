@@ -518,12 +518,20 @@ pub(crate) struct Man {
 pub(crate) enum Speaks {
     /// Binance's combined streams.
     Binance,
+    /// Bybit's streams.
+    Bybit,
+    /// Coinbase Advanced Trade's channels.
+    Coinbase,
     /// Deribit's JSON-RPC.
     Deribit,
     /// A socket for each name.
     Direct,
+    /// Hyperliquid's feeds.
+    Hyperliquid,
     /// Subscriptions of an Ethereum node.
     JsonRpc,
+    /// Kraken's channels, v2.
+    Kraken,
     /// OKX's public channels.
     Okx,
     /// Phoenix's channels.

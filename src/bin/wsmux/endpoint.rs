@@ -5,8 +5,8 @@ use std::fs;
 
 use http::{HeaderName, HeaderValue};
 use wsmux::protocol::{
-    self, BinanceCombined, Deribit, Dial, DialError, Direct, JsonRpc, Lane, Okx, Phoenix, Protocol,
-    Request, Session, UrlError, Verdict,
+    self, BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Dial, DialError, Direct, Hyperliquid,
+    JsonRpc, KrakenV2, Lane, Okx, Phoenix, Protocol, Request, Session, UrlError, Verdict,
 };
 use wsmux::transport::{Proxy, Tls, Tungstenite};
 use wsmux::{Config, FromMessage, InvalidName, Limits, StreamName, Subscription, WsManager};
@@ -81,9 +81,13 @@ pub(crate) fn manager_by(
 fn protocol(url: &str, speaks: Speaks) -> Result<Box<dyn Protocol>, UrlError> {
     Ok(match speaks {
         Speaks::Binance => Box::new(BinanceCombined::spot().at(url)?),
+        Speaks::Bybit => Box::new(Bybit::new(url)?),
+        Speaks::Coinbase => Box::new(CoinbaseAdvanced::new(url)?),
         Speaks::Deribit => Box::new(Deribit::new(url)?),
         Speaks::Direct => Box::new(Direct::new(url)?),
+        Speaks::Hyperliquid => Box::new(Hyperliquid::new(url)?),
         Speaks::JsonRpc => Box::new(JsonRpc::new(url)?),
+        Speaks::Kraken => Box::new(KrakenV2::new(url)?),
         Speaks::Okx => Box::new(Okx::new(url)?),
         Speaks::Phoenix => Box::new(Phoenix::new(url)?),
     })

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use wsmux::Message;
 use wsmux::test_util::{
-    Answer, Handshake, MockBinance, MockDeribit, MockJsonRpc, MockOkx, MockPhoenix, Out, Service,
-    SocketId, Tape,
+    Answer, Handshake, MockBinance, MockBybit, MockCoinbase, MockDeribit, MockHyperliquid,
+    MockJsonRpc, MockKraken, MockOkx, MockPhoenix, Out, Service, SocketId, Tape,
 };
 use wsmux::transport::Frame;
 
@@ -167,6 +167,35 @@ impl Venue for MockBinance {
     }
 }
 
+impl Venue for MockBybit {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        for topic in self.topics().into_iter().collect::<BTreeSet<_>>() {
+            let Some(next) = names.row(&topic) else { continue };
+            match (topic.starts_with("orderbook."), next.is_lost) {
+                (true, true) => self.lose_update(&topic),
+                (true, false) => drop(self.update(&topic, out)),
+                (false, true) => {}
+                (false, false) => drop(self.publish(&topic, &json!([next.message]), out)),
+            }
+        }
+    }
+}
+
+impl Venue for MockCoinbase {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        for name in self.names().into_iter().collect::<BTreeSet<_>>() {
+            let Some(next) = names.row(&name) else { continue };
+            // Its numbers are those of the socket.
+            if next.is_lost {
+                self.lose();
+            } else {
+                let (channel, product) = name.split_once(':').unwrap_or((&name, ""));
+                self.publish(channel, &[(product, number(&next.message))], out);
+            }
+        }
+    }
+}
+
 impl Venue for MockDeribit {
     fn round(&mut self, names: &mut Names, out: &mut Out) {
         for channel in self.channels().into_iter().collect::<BTreeSet<_>>() {
@@ -176,6 +205,34 @@ impl Venue for MockDeribit {
                 (true, false) => drop(self.change(&channel, out)),
                 (false, true) => {}
                 (false, false) => drop(self.publish(&channel, &next.message, out)),
+            }
+        }
+    }
+}
+
+impl Venue for MockHyperliquid {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        let mut subscriptions = self.subscriptions();
+        subscriptions.sort_by_key(Value::to_string);
+        subscriptions.dedup();
+        for subscription in subscriptions {
+            let next = names.row(&subscription.to_string());
+            if let Some(next) = next.filter(|next| !next.is_lost) {
+                self.publish(&subscription, number(&next.message), out);
+            }
+        }
+    }
+}
+
+impl Venue for MockKraken {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        for name in self.names().into_iter().collect::<BTreeSet<_>>() {
+            let Some(next) = names.row(&name) else { continue };
+            // Only channels of an account have numbers.
+            if next.is_lost {
+                self.lose(&name);
+            } else {
+                self.publish(&name, &next.message, out);
             }
         }
     }
@@ -219,6 +276,11 @@ impl Venue for MockPhoenix {
             }
         }
     }
+}
+
+/// The number of a row, where a mock makes its messages of one.
+fn number(row: &Value) -> u32 {
+    row["n"].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX)
 }
 
 fn millis() -> u64 {

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use wsmux::test_util::{
-    Answer, Faulty, Garbage, Mock as Running, MockBinance, MockDeribit, MockJsonRpc, MockOkx,
-    MockPhoenix, MockServer, MockServerBuilder, Trouble,
+    Answer, Faulty, Garbage, Mock as Running, MockBinance, MockBybit, MockCoinbase, MockDeribit,
+    MockHyperliquid, MockJsonRpc, MockKraken, MockOkx, MockPhoenix, MockServer, MockServerBuilder,
+    Trouble,
 };
 
 use self::feed::{Feed, Venue};
@@ -32,7 +33,11 @@ pub(crate) async fn run(args: Mock) -> Result<Exit, Failure> {
         // Names in the URL: a socket for each, and its messages as they are.
         Speaks::Direct => serve(args, signals, MockBinance::spot(), "/ws").await,
         Speaks::Binance => serve(args, signals, MockBinance::spot(), "").await,
+        Speaks::Bybit => serve(args, signals, MockBybit::default(), "/v5").await,
+        Speaks::Coinbase => serve(args, signals, MockCoinbase::default(), "").await,
         Speaks::Deribit => serve(args, signals, MockDeribit::default(), "/ws/api/v2").await,
+        Speaks::Hyperliquid => serve(args, signals, MockHyperliquid::default(), "/ws").await,
+        Speaks::Kraken => serve(args, signals, MockKraken::default(), "/v2").await,
         Speaks::JsonRpc => serve(args, signals, MockJsonRpc::default(), "").await,
         Speaks::Okx => serve(args, signals, MockOkx::default(), "/ws/v5").await,
         Speaks::Phoenix => serve(args, signals, MockPhoenix::default(), "/socket/websocket").await,

@@ -1,6 +1,9 @@
 //! Where streams come from.
 
-use wsmux::protocol::{BinanceCombined, Deribit, Direct, JsonRpc, Okx, Phoenix};
+use wsmux::protocol::{
+    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Direct, Hyperliquid, JsonRpc, KrakenV2, Okx,
+    Phoenix,
+};
 use wsmux::test_util::MockExchange;
 use wsmux::{Config, Limits, WsManager, WsManagerBuilder};
 
@@ -20,8 +23,12 @@ fn builder(url: &str, speaks: Speaks) -> Result<WsManagerBuilder, Failure> {
             let spot = BinanceCombined::spot().at(url).map_err(Failure::usage)?;
             WsManager::builder(spot)
         }
+        Speaks::Bybit => WsManager::builder(Bybit::new(url).map_err(Failure::usage)?),
+        Speaks::Coinbase => WsManager::builder(CoinbaseAdvanced::new(url).map_err(Failure::usage)?),
         Speaks::Deribit => WsManager::builder(Deribit::new(url).map_err(Failure::usage)?),
         Speaks::Direct => WsManager::builder(Direct::new(url).map_err(Failure::usage)?),
+        Speaks::Hyperliquid => WsManager::builder(Hyperliquid::new(url).map_err(Failure::usage)?),
+        Speaks::Kraken => WsManager::builder(KrakenV2::new(url).map_err(Failure::usage)?),
         Speaks::JsonRpc => WsManager::builder(JsonRpc::new(url).map_err(Failure::usage)?),
         Speaks::Okx => WsManager::builder(Okx::new(url).map_err(Failure::usage)?),
         Speaks::Phoenix => WsManager::builder(Phoenix::new(url).map_err(Failure::usage)?),
