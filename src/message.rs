@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-pub(crate) use pack::{Pack, Run, SMALL, message_of};
+pub(crate) use pack::{Pack, Place, Run, SMALL, message_of};
 pub use text::Text;
 
 /// One data message. Cloning is cheap: the payload is shared.

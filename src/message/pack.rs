@@ -27,11 +27,18 @@ pub(crate) const SMALL: usize = 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Pack {
     bytes: usize,
-    /// Where each message ends in `texts`: one of the `whole` ones where it begins.
-    ends: Vec<u32>,
+    places: Vec<Place>,
     texts: String,
-    /// Messages that are not in `texts`, and the place of each.
-    whole: Vec<(usize, Whole)>,
+    /// Messages that are not in `texts`, in order.
+    whole: Vec<Whole>,
+}
+
+/// Where a text stands in a longer one, in bytes. In a pack, a message in memory of its own has its
+/// index there for an end, and no start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 /// A message in memory of its own.
@@ -41,11 +48,31 @@ enum Whole {
     Text(Utf8Bytes),
 }
 
-/// Where a message of a pack is.
-enum Place<'a> {
-    /// In the string.
+/// What is at a place.
+enum Found<'a> {
     Text(Range<usize>),
     Whole(&'a Whole),
+}
+
+impl Place {
+    const NO_START: u32 = u32::MAX;
+
+    #[inline]
+    fn of(start: usize, end: usize) -> Option<Self> {
+        let end = u32::try_from(end).ok().filter(|end| *end < Self::NO_START)?;
+        Some(Self { start: u32::try_from(start).ok()?, end })
+    }
+
+    /// The same place after so many bytes more.
+    #[inline]
+    fn after(self, bytes: u32) -> Self {
+        Self { start: self.start + bytes, end: self.end + bytes }
+    }
+
+    #[inline]
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 impl Whole {
@@ -59,15 +86,15 @@ impl Whole {
 }
 
 impl Pack {
-    /// Makes room for so many texts, of so many bytes together.
+    /// Makes room for so many texts, of so many bytes together, and for no more.
     pub(crate) fn reserve(&mut self, texts: usize, bytes: usize) {
-        self.ends.reserve(texts);
-        self.texts.reserve(bytes);
+        self.places.reserve_exact(texts);
+        self.texts.reserve_exact(bytes);
     }
 
     /// Makes room for so many messages that are not copied.
     pub(crate) fn reserve_whole(&mut self, messages: usize) {
-        self.ends.reserve(messages);
+        self.places.reserve(messages);
         self.whole.reserve(messages);
     }
 
@@ -76,20 +103,32 @@ impl Pack {
         if self.texts.capacity() / 2 > self.texts.len() {
             self.texts.shrink_to_fit();
         }
-        if self.ends.capacity() / 2 > self.ends.len() {
-            self.ends.shrink_to_fit();
+        if self.places.capacity() / 2 > self.places.len() {
+            self.places.shrink_to_fit();
         }
     }
 
     /// Appends a text by copying it.
     #[inline]
     pub(crate) fn push_text(&mut self, text: &str) {
-        let Ok(end) = u32::try_from(self.texts.len() + text.len()) else {
+        let start = self.texts.len();
+        let Some(place) = Place::of(start, start + text.len()) else {
             return self.push_whole(Message::text(text));
         };
         self.bytes += text.len();
         self.texts.push_str(text);
-        self.ends.push(end);
+        self.places.push(place);
+    }
+
+    /// Appends the texts at `places` of `row` by copying it, with what stands between them.
+    pub(crate) fn push_row(&mut self, row: &str, places: &[Place]) {
+        let start = self.texts.len();
+        let Some(Place { start, .. }) = Place::of(start, start + row.len()) else {
+            return places.iter().for_each(|place| self.push_text(&row[place.range()]));
+        };
+        self.bytes += places.iter().map(|place| place.range().len()).sum::<usize>();
+        self.texts.push_str(row);
+        self.places.extend(places.iter().map(|place| place.after(start)));
     }
 
     pub(crate) fn push(&mut self, message: Message) {
@@ -105,8 +144,9 @@ impl Pack {
             Message::Binary(bytes) => Whole::Binary(bytes),
             Message::Text(text) => Whole::Text(text.into_own()),
         };
-        self.whole.push((self.ends.len(), whole));
-        self.ends.push(self.ends.last().copied().unwrap_or_default());
+        let end = u32::try_from(self.whole.len()).unwrap_or(u32::MAX);
+        self.places.push(Place { start: Place::NO_START, end });
+        self.whole.push(whole);
     }
 
     /// Appends the messages of another.
@@ -121,12 +161,12 @@ impl Pack {
     /// Number of messages.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.places.len()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.places.is_empty()
     }
 
     /// Bytes of all messages.
@@ -141,29 +181,20 @@ impl Pack {
     }
 
     #[inline]
-    fn place(&self, index: usize) -> Option<Place<'_>> {
-        let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        if start == end {
-            if let Some(whole) = self.whole_at(index) {
-                return Some(Place::Whole(whole));
-            }
+    fn find(&self, index: usize) -> Option<Found<'_>> {
+        let place = *self.places.get(index)?;
+        if place.start == Place::NO_START {
+            return self.whole.get(place.end as usize).map(Found::Whole);
         }
-        Some(Place::Text(start..end))
-    }
-
-    #[inline(never)]
-    fn whole_at(&self, index: usize) -> Option<&Whole> {
-        let at = self.whole.binary_search_by_key(&index, |(place, _)| *place).ok()?;
-        Some(&self.whole[at].1)
+        Some(Found::Text(place.range()))
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<MessageRef<'_>> {
-        Some(match self.place(index)? {
-            Place::Text(range) => MessageRef::packed(&self.texts, &range),
-            Place::Whole(Whole::Binary(bytes)) => MessageRef::binary(bytes),
-            Place::Whole(Whole::Text(text)) => MessageRef::text(text.as_str()),
+        Some(match self.find(index)? {
+            Found::Text(range) => MessageRef::packed(&self.texts, &range),
+            Found::Whole(Whole::Binary(bytes)) => MessageRef::binary(bytes),
+            Found::Whole(Whole::Text(text)) => MessageRef::text(text.as_str()),
         })
     }
 
@@ -187,14 +218,15 @@ impl IntoIterator for Pack {
     type IntoIter = std::vec::IntoIter<Message>;
 
     /// The messages, each in memory of its own.
-    fn into_iter(mut self) -> Self::IntoIter {
-        let mut whole = std::mem::take(&mut self.whole).into_iter().peekable();
-        let message = |index| match whole.next_if(|(place, _)| *place == index) {
-            Some((_, Whole::Binary(bytes))) => Message::Binary(bytes),
-            Some((_, Whole::Text(text))) => Message::Text(Text::own(text)),
-            None => self.get(index).map_or_else(|| Message::text(""), MessageRef::to_message),
+    fn into_iter(self) -> Self::IntoIter {
+        let Self { places, texts, whole, .. } = self;
+        let mut whole = whole.into_iter();
+        let message = |place: Place| match (place.start == Place::NO_START).then(|| whole.next()) {
+            Some(Some(Whole::Binary(bytes))) => Message::Binary(bytes),
+            Some(Some(Whole::Text(text))) => Message::Text(Text::own(text)),
+            Some(None) | None => Message::text(texts.get(place.range()).unwrap_or_default()),
         };
-        (0..self.len()).map(message).collect::<Vec<_>>().into_iter()
+        places.into_iter().map(message).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -216,9 +248,9 @@ impl fmt::Debug for Pack {
 /// as long as it lives.
 #[inline]
 pub(crate) fn message_of(pack: &Arc<Pack>, index: usize) -> Message {
-    match pack.place(index) {
-        Some(Place::Text(range)) => Message::Text(Text::held(Arc::clone(pack), range)),
-        Some(Place::Whole(whole)) => whole.message(),
+    match pack.find(index) {
+        Some(Found::Text(range)) => Message::Text(Text::held(Arc::clone(pack), range)),
+        Some(Found::Whole(whole)) => whole.message(),
         None => Message::Text(Text::from_static("")),
     }
 }
@@ -236,9 +268,9 @@ impl Run {
     /// The message at `index`, which there is.
     #[inline]
     pub(crate) fn message(self: &Arc<Self>, index: usize) -> Message {
-        match self.0.place(index) {
-            Some(Place::Text(range)) => Message::Text(Text::among(Arc::clone(self), range)),
-            Some(Place::Whole(whole)) => whole.message(),
+        match self.0.find(index) {
+            Some(Found::Text(range)) => Message::Text(Text::among(Arc::clone(self), range)),
+            Some(Found::Whole(whole)) => whole.message(),
             None => Message::Text(Text::from_static("")),
         }
     }
@@ -329,7 +361,7 @@ mod tests {
         pack.reserve(100, 10_000);
         pack.push_text("a");
         pack.fit();
-        assert!(pack.texts.capacity() < 100 && pack.ends.capacity() < 100);
+        assert!(pack.texts.capacity() < 100 && pack.places.capacity() < 100);
         assert_eq!(pack.get(0).unwrap().as_text(), Some("a"));
     }
 }

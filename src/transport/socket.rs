@@ -1,6 +1,7 @@
 //! Where a socket puts what it reads.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::Frame;
 use crate::message::{Pack, Text};
@@ -13,7 +14,8 @@ pub struct Frames {
     len: usize,
     max_bytes: usize,
     max_frames: usize,
-    parts: Vec<Part>,
+    /// Most reads bring messages and nothing else.
+    parts: SmallVec<[Part; 1]>,
 }
 
 /// Some of the frames.
@@ -37,7 +39,7 @@ impl Frames {
     /// One frame fits always.
     #[must_use]
     pub fn with_budget(max_frames: usize, max_bytes: usize) -> Self {
-        Self { bytes: 0, drained: false, len: 0, max_bytes, max_frames, parts: Vec::new() }
+        Self { bytes: 0, drained: false, len: 0, max_bytes, max_frames, parts: SmallVec::new() }
     }
 
     /// Sets another budget for what comes.

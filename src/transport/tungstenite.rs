@@ -13,6 +13,7 @@ mod flood;
 mod head;
 mod intake;
 mod opening;
+mod row;
 mod socket;
 #[cfg(test)]
 mod testing;

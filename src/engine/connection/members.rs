@@ -24,7 +24,7 @@ use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
 use crate::engine::small::{Few, Index, Rare, Seldom};
 use crate::engine::tools::Tools;
-use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic};
+use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic, Woken};
 use crate::error::{CloseReason, Gap};
 use crate::message::{Message, Pack};
 use crate::name::StreamName;
@@ -173,6 +173,9 @@ impl Members {
 
     /// What was pushed is written: joins have until `deadline`.
     pub(super) fn joins_are_written(&mut self, deadline: Instant) {
+        if self.unwritten.is_empty() {
+            return;
+        }
         for key in std::mem::take(&mut self.unwritten).into_iter() {
             let stage = self.members.get(key).map(|member| member.stage);
             if stage == Some(Stage::Joining { deadline: None }) {
@@ -188,8 +191,8 @@ impl Members {
 
     /// Whether a name may be joined now.
     pub(super) fn wants_joins(&self, now: Instant) -> bool {
-        let now = Moment::from(now);
-        self.wanted.first().is_some_and(|(not_before, _)| not_before.is_none_or(|at| at <= now))
+        let not_before = self.wanted.first().map(|(not_before, _)| *not_before);
+        not_before.is_some_and(|at| at.is_none_or(|at| at.at() <= now))
     }
 
     /// Takes a `batch` of names that are to be joined now. The deadline of their joins begins when
@@ -350,11 +353,14 @@ impl Members {
 
     /// Publishes what came. Everything that tells readers of something else comes after it.
     pub(super) fn publish(&mut self, now: Instant) {
-        let mut touched = std::mem::take(&mut self.touched);
-        let mut woken = Vec::new();
+        if self.touched.is_empty() {
+            return;
+        }
+        let (mut touched, at) = (std::mem::take(&mut self.touched), Moment::from(now));
+        let mut woken = Woken::new();
         for key in touched.drain(..) {
             let member = &mut self.members[key];
-            member.heard_at = now.into();
+            member.heard_at = at;
             let Some(parcel) = member.pending.take() else { continue };
             let moved = member.topic.publish(self.connection, *parcel, now, &mut woken);
             note(&mut self.moved, &member.topic, moved);

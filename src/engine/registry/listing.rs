@@ -29,9 +29,9 @@ const LATELY: Duration = Duration::from_secs(300);
 
 impl Listed {
     pub(crate) fn info(self, now: Instant) -> StreamInfo {
-        let Seen { down_since, facts, lag, unread_since } = self.topic.look();
-        let silent_since = facts.joined_at.map(|at| facts.last_message.map_or(at, |m| m.max(at)));
-        let silent_since = silent_since.map(Moment::at);
+        let Seen { down_since, facts, lag, last_message, unread_since } = self.topic.look();
+        let silent_since = facts.joined_at.map(Moment::at);
+        let silent_since = silent_since.map(|at| last_message.map_or(at, |m| m.max(at)));
         let ago = |since| now.saturating_duration_since(since);
         let silent_for = silent_since.map(ago);
         let lost_lately = facts.losses().filter(|at| ago(*at) < LATELY).count();
@@ -47,7 +47,7 @@ impl Listed {
             lag,
             lagged: facts.lagged,
             last_error: facts.last_error,
-            last_message: facts.last_message.map(Moment::at),
+            last_message,
             lane: self.lane.unwrap_or_else(|| Lane::new(self.topic.name.as_str())),
             latency: self.topic.latency(now),
             leases: self.leases,

@@ -32,7 +32,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use self::ring::Ring;
-pub(crate) use self::ring::Seen;
+pub(crate) use self::ring::{Seen, Woken};
 use super::outgoing::Outgoing;
 use super::small::Seldom;
 use super::sync::{Mutex, Watch};
@@ -115,7 +115,8 @@ impl Topic {
         let ring = self.ring.lock();
         let lag = ring.slowest().map_or(0, |at| ring.next.saturating_sub(at));
         let (down_since, unread_since) = (ring.down_since(), ring.unread_since());
-        Seen { down_since, facts: ring.facts.clone(), lag, unread_since }
+        let last_message = ring.latest().map(|batch| batch.received_at);
+        Seen { down_since, facts: ring.facts.clone(), lag, last_message, unread_since }
     }
 
     /// Has `meter` told of by [`latency`](Self::latency) for as long as it lives.

@@ -9,7 +9,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::Topic;
-use super::ring::{Cursor, Parked, Ring, merged};
+use super::ring::{Cursor, Evicted, Parked, Ring, merged};
 use crate::batch::{Batch, Entry, RUN, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
@@ -278,7 +278,9 @@ impl Drop for Reader {
         let (parked, evicted) = {
             let mut ring = self.topic.ring.lock();
             let parked = ring.readers.remove(self.walk.place);
-            (parked, ring.trim(&self.topic.settings))
+            let mut evicted = Evicted::new();
+            ring.trim(&self.topic.settings, &mut evicted);
+            (parked, evicted)
         };
         drop((parked, evicted));
     }

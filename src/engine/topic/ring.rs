@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::handover::{Ahead, Handover};
@@ -70,7 +71,6 @@ pub(crate) struct Facts {
     pub(crate) joined_at: Option<Moment>,
     pub(crate) lagged: u64,
     pub(crate) last_error: Option<Arc<TransportError>>,
-    pub(crate) last_message: Option<Moment>,
     pub(crate) losses: Option<Box<Losses>>,
     pub(crate) messages: u64,
     pub(crate) opened_at: Moment,
@@ -87,6 +87,8 @@ pub(crate) struct Seen {
     pub(crate) facts: Facts,
     /// How far the slowest reader is behind.
     pub(crate) lag: u64,
+    /// When the latest message came.
+    pub(crate) last_message: Option<Instant>,
     pub(crate) unread_since: Option<Instant>,
 }
 
@@ -99,7 +101,6 @@ impl Facts {
             joined_at: None,
             lagged: 0,
             last_error: None,
-            last_message: None,
             losses: None,
             messages: 0,
             opened_at: Instant::now().into(),
@@ -185,26 +186,25 @@ impl Ring {
         self.facts.joined_at.is_none().then_some(since)
     }
 
-    /// Appends a batch, and returns what fell out of the ring, to be dropped without the lock.
+    /// Appends a batch. What falls out of the ring is to be dropped without the lock.
     pub(super) fn push(
         &mut self,
         messages: Pack,
         now: Instant,
         settings: &StreamConfig,
-    ) -> Evicted {
+        evicted: &mut Evicted,
+    ) {
         let bytes = messages.bytes();
         let batch = Batch::new(self.next, messages, now);
         self.facts.messages += batch.messages.len() as u64;
         self.facts.bytes += bytes as u64;
-        self.facts.last_message = Some(now.into());
         self.next = batch.end();
         self.bytes += bytes;
         self.batches.push_back(Arc::new(batch));
-        let mut evicted = self.trim(settings);
+        self.trim(settings, evicted);
         if !self.batches.is_empty() {
             evicted.extend(self.kept.take()); // What is latest is in the ring again.
         }
-        evicted
     }
 
     /// Puts `gap` here for the readers below a number: by default, all that there are.
@@ -213,32 +213,31 @@ impl Ring {
         gap: Gap,
         below: Option<u64>,
         settings: &StreamConfig,
-    ) -> Evicted {
+        evicted: &mut Evicted,
+    ) {
         self.facts.gaps += 1;
         let (at, below) = (self.next, below.unwrap_or(self.next_reader));
         if !self.readers.is_empty() {
             self.notices.push_back(Notice { at, gap, below });
         }
-        self.trim(settings)
+        self.trim(settings, evicted);
     }
 
     /// Keeps the ring within its bounds.
-    pub(super) fn trim(&mut self, settings: &StreamConfig) -> Evicted {
-        let mut evicted = Vec::new();
+    pub(super) fn trim(&mut self, settings: &StreamConfig, evicted: &mut Evicted) {
         if self.readers.is_empty() {
-            self.forget_all(&mut evicted);
-            return evicted;
+            self.forget_all(evicted);
+            return;
         }
         while self.notices.len() > MAX_NOTICES {
-            self.merge_oldest_notices(&mut evicted);
+            self.merge_oldest_notices(evicted);
         }
         let oldest = self.next.saturating_sub(settings.buffer as u64);
         // What all have taken goes too: it would only keep the buffers it was read into from reuse.
-        self.evict_to(oldest.max(self.slowest().unwrap_or(0)), &mut evicted);
+        self.evict_to(oldest.max(self.slowest().unwrap_or(0)), evicted);
         while self.bytes > settings.buffer_bytes && self.first + 1 < self.next {
-            self.evict_to(self.first + 1, &mut evicted);
+            self.evict_to(self.first + 1, evicted);
         }
-        evicted
     }
 
     /// With nobody to read it, nothing is kept.
@@ -315,12 +314,22 @@ impl Ring {
         self.batches.get(index)
     }
 
-    pub(super) fn take_wakers(&mut self, woken: &mut Vec<Waker>) {
-        woken.extend(self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()));
+    pub(super) fn take_wakers(&mut self, woken: &mut Woken) {
+        let most = woken.len() + self.readers.len();
+        for waker in self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()) {
+            if woken.len() == woken.capacity() {
+                woken.grow(most); // Once: all of many readers are often parked.
+            }
+            woken.push(waker);
+        }
     }
 }
 
-pub(super) type Evicted = Vec<Arc<Batch>>;
+/// What fell out of a ring. Where readers keep up, that is one batch for each that comes.
+pub(super) type Evicted = SmallVec<[Arc<Batch>; 2]>;
+
+/// Readers that are to be woken without the lock. Most streams have few of them.
+pub(crate) type Woken = SmallVec<[Waker; 4]>;
 
 /// Keeps the last message of a batch that is about to go, and returns what was kept before it.
 fn keep(kept: &mut Option<Arc<Batch>>, batch: &Arc<Batch>) -> Option<Arc<Batch>> {

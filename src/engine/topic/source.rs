@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Topic;
 use super::handover::{Handover, Parcel, Review, Seam};
-use super::ring::{Break, Evicted, Ring};
+use super::ring::{Break, Evicted, Ring, Woken};
 use crate::config::StreamConfig;
 use crate::engine::defect::{Defect, seeded};
 use crate::error::{CloseReason, Gap};
@@ -73,7 +73,7 @@ impl Topic {
         from: ConnectionId,
         parcel: Parcel,
         now: Instant,
-        woken: &mut Vec<Waker>,
+        woken: &mut Woken,
     ) -> Option<Moved> {
         let mut after = Aftermath::default();
         {
@@ -94,7 +94,7 @@ impl Topic {
     /// if there was a break; where the source has a socket, the next one's messages are held.
     pub(crate) fn joined(&self, from: ConnectionId, now: Instant, attempt: u32) -> Role {
         let mut after = Aftermath::default();
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         {
             let mut ring = self.ring.lock();
             match ring.role(from) {
@@ -135,7 +135,7 @@ impl Topic {
         now: Instant,
     ) -> Option<Moved> {
         let mut after = Aftermath::default();
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         {
             let mut ring = self.ring.lock();
             match ring.role(from) {
@@ -167,7 +167,7 @@ impl Topic {
     /// The feed of connection `from` itself tells that messages are missing here.
     pub(crate) fn missing(&self, from: ConnectionId, gap: Gap, now: Instant) {
         let mut after = Aftermath::default();
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         {
             let mut ring = self.ring.lock();
             match ring.role(from) {
@@ -197,7 +197,7 @@ impl Topic {
     /// Looks at the handover to connection `to`, which may take `timeout` from its join on.
     pub(crate) fn review(&self, to: ConnectionId, now: Instant, timeout: Duration) -> Reviewed {
         let mut after = Aftermath::default();
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         {
             let mut ring = self.ring.lock();
             let Some(handover) = ring.handover.as_mut().filter(|h| h.to == to) else {
@@ -264,7 +264,7 @@ impl Topic {
     /// whether or not it has one.
     pub(crate) fn leave_to(&self, to: ConnectionId, now: Instant) {
         let mut after = Aftermath::default();
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         let over = {
             let mut ring = self.ring.lock();
             let was_joined = ring.source != to && ring.facts.joined_at.is_some();
@@ -322,7 +322,7 @@ impl Topic {
 
     /// Ends the stream for all its readers. The first reason stands.
     pub(crate) fn close(&self, reason: CloseReason) {
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         let over = {
             let mut ring = self.ring.lock();
             if ring.closed.is_some() {
@@ -348,7 +348,7 @@ impl Topic {
     pub(crate) fn brought(&self, messages: Vec<crate::message::Message>) {
         let parcel = messages.into_iter().map(|message| (message, Default::default())).collect();
         let source = self.ring.lock().source;
-        self.publish(source, parcel, Instant::now(), &mut Vec::new());
+        self.publish(source, parcel, Instant::now(), &mut Woken::new());
     }
 
     /// A number that its source skips: for tests.
@@ -375,7 +375,7 @@ impl Topic {
     }
 
     /// Does what could not be done under the lock.
-    fn settle(&self, after: Aftermath, now: Instant, woken: &mut Vec<Waker>) -> Option<Moved> {
+    fn settle(&self, after: Aftermath, now: Instant, woken: &mut Woken) -> Option<Moved> {
         let Aftermath { bytes, count, evicted, mended, moved, told } = after;
         if count > 0 {
             self.metrics.received(count as u64, bytes as u64, self.series.as_deref());
@@ -487,7 +487,7 @@ impl Ring {
         after.bytes += parcel.bytes();
         after.count += parcel.messages.len();
         self.last_seq = parcel.last_seq().or(self.last_seq);
-        after.evicted.extend(self.push(parcel.messages, now, settings));
+        self.push(parcel.messages, now, settings, &mut after.evicted);
     }
 
     /// Tells of `gap` the readers below a number: by default, all that there are.
@@ -501,7 +501,7 @@ impl Ring {
         self.last_seq = None;
         self.handover.iter_mut().for_each(|handover| handover.forget());
         after.told.push(gap.clone());
-        after.evicted.extend(self.note(gap, below, settings));
+        self.note(gap, below, settings, &mut after.evicted);
     }
 }
 

@@ -148,7 +148,7 @@ impl Model {
         let text = |(seq, size): (usize, &usize)| format!("{seq:>size$}");
         let texts: Vec<_> = (self.sizes.len()..).zip(sizes).map(text).collect();
         let messages = texts.iter().map(|text| Message::from(&**text));
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         self.topic.publish(FROM, parcel(messages), self.now, &mut woken);
         self.published = Some(self.now);
         assert!(woken.is_empty());
@@ -501,7 +501,7 @@ fn a_small_message_that_is_kept_holds_no_read_buffer_and_a_large_one_is_not_copi
         let slice = || buffer.slice(..size);
         let texts = [Message::Binary(slice()), Message::Text(slice().try_into().unwrap())];
         for message in texts {
-            topic.publish(FROM, parcel([message.clone()]), Instant::now(), &mut Vec::new());
+            topic.publish(FROM, parcel([message.clone()]), Instant::now(), &mut Woken::new());
             assert!(topic.ring.lock().kept.is_none(), "it is in the ring");
         }
         drop(reader);
@@ -523,7 +523,7 @@ fn what_is_there_can_be_taken_without_being_woken_later() {
     assert!(reader.next_now(&mut cx).is_none());
     for batch in [1, 2] {
         let messages = parcel(vec!["m".into(); batch]);
-        model.topic.publish(FROM, messages, model.now, &mut Vec::new());
+        model.topic.publish(FROM, messages, model.now, &mut Woken::new());
     }
     for _ in 0..3 {
         assert!(matches!(reader.next_now(&mut cx), Some(Next::Message)));

@@ -15,13 +15,13 @@
 use std::str::from_utf8;
 
 use bytes::{Buf as _, Bytes};
-use simdutf8::basic;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::super::{Frame, Frames};
 use super::fault::Fault;
 use super::flood::{Floods, Unfinished};
 use super::head::{Extent, Head, Kind};
+use super::row::{self, Row};
 use crate::message::{Message, SMALL, Text};
 
 #[derive(Debug)]
@@ -50,35 +50,27 @@ impl Decoder {
     }
 
     /// Takes the small texts that `bytes` begin with, each in a frame of its own, up to the budget of
-    /// `frames`. Returns how many bytes those frames are.
-    pub(super) fn texts(&mut self, bytes: &[u8], frames: &mut Frames) -> Result<usize, Fault> {
-        if self.open.is_some() || self.closed {
+    /// `frames`. Returns how many bytes those frames are: as many as are taken at one go, and what
+    /// follows may be texts as well. Their heads are overwritten.
+    pub(super) fn texts(&mut self, bytes: &mut [u8], frames: &mut Frames) -> Result<usize, Fault> {
+        let longest = SMALL.min(self.max_message);
+        if !row::begins(bytes, longest) || self.open.is_some() || self.closed {
             return Ok(0);
         }
-        let longest = SMALL.min(self.max_message);
-        let Some((first, _)) = small_text(bytes, longest) else { return Ok(0) };
-        let (most, room) = frames.room();
-        let likely = most.min(bytes.len() / (first.len() + 2)).max(1);
-        let (mut at, mut taken) = (0, 0);
-        let taking = frames.push_messages(|texts| {
-            // As if all were as long as the first one: they often are.
-            texts.reserve(
-                likely,
-                likely.saturating_mul(first.len()).min(room.saturating_add(longest)),
-            );
-            for _ in 0..most {
-                let Some((payload, end)) = small_text(&bytes[at..], longest) else { break };
-                texts.push_text(basic::from_utf8(payload).map_err(|_| Fault::NotUtf8)?);
-                (at, taken) = (at + end, taken + payload.len());
-                if taken >= room {
-                    break;
-                }
-            }
-            Ok(at)
-        });
+        let ((most, room), mut row) = (frames.room(), Row::default());
+        row.take(bytes, longest, most, room);
         self.judged = false;
         self.floods.ended();
-        taking
+        let (text, places) = row.text(bytes);
+        frames.push_messages(|texts| {
+            if texts.is_empty() {
+                // As if all that has come were like this: it often is.
+                let likely = bytes.len() / row.len().div_ceil(places.len().max(1)).max(1);
+                texts.reserve(likely.min(most), bytes.len().min(room.saturating_add(row.len())));
+            }
+            texts.push_row(text, places);
+        });
+        if text.len() < row.len() { Err(Fault::NotUtf8) } else { Ok(row.len()) }
     }
 
     /// How many whole frames `bytes` begin with, and how many bytes they are: no more than `frames`
@@ -86,7 +78,7 @@ impl Decoder {
     pub(super) fn whole(bytes: &[u8], frames: usize, payload: usize) -> (usize, usize) {
         let (mut at, mut count, mut taken) = (0, 0, 0);
         while count < frames {
-            if taken >= payload || (at > 0 && small_text(&bytes[at..], SMALL).is_some()) {
+            if taken >= payload || (at > 0 && row::begins(&bytes[at..], SMALL)) {
                 break;
             }
             let Some(extent) = Extent::of(&bytes[at..]) else { break };
@@ -227,19 +219,6 @@ impl Fragments {
         }
         text(self.bytes.into()).map(Message::Text)
     }
-}
-
-/// The payload of the frame that `bytes` begin with, and where it ends, if all of it is there and it
-/// is a whole text of up to `longest` bytes.
-#[inline]
-fn small_text(bytes: &[u8], longest: usize) -> Option<(&[u8], usize)> {
-    let (start, len) = match *bytes {
-        [0x81, len @ 0..126, ..] => (2, usize::from(len)),
-        [0x81, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
-        _ => return None,
-    };
-    let payload = bytes.get(start..start + len).filter(|_| len <= longest)?;
-    Some((payload, start + len))
 }
 
 #[inline]

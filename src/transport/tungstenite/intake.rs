@@ -50,6 +50,10 @@ impl Intake {
         &self.bytes
     }
 
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// The first frame has so many bytes in all.
     pub(super) fn want(&mut self, bytes: usize) {
         self.wanted = bytes;

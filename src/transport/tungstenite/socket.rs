@@ -91,7 +91,7 @@ impl TungsteniteSocket {
     /// Decodes what has come.
     fn decode(&mut self, frames: &mut Frames) -> Result<(), Fault> {
         while !frames.is_full() {
-            let texts = self.decoder.texts(self.intake.bytes(), frames)?;
+            let texts = self.decoder.texts(self.intake.bytes_mut(), frames)?;
             if texts > 0 {
                 self.intake.consume(texts);
                 continue;

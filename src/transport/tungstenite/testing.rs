@@ -92,7 +92,12 @@ pub(super) async fn opened(
 
 /// A server's frame with a payload of less than 126 bytes.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    [&[first, u8::try_from(payload.len()).unwrap()], payload].concat()
+    let len = payload.len();
+    let head = match u8::try_from(len) {
+        Ok(len @ 0..126) => vec![first, len],
+        _ => [&[first, 126][..], &u16::try_from(len).unwrap().to_be_bytes()].concat(),
+    };
+    [&head, payload].concat()
 }
 
 /// Reads once.

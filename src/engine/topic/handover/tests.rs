@@ -76,7 +76,9 @@ impl Stage {
         mark: impl Fn(u64) -> Mark,
     ) -> bool {
         let items = values.into_iter().map(|value| (value.to_string().into(), mark(value)));
-        self.topic.publish(from, items.collect(), self.now, &mut Vec::new()).is_some()
+        self.topic
+            .publish(from, items.collect(), self.now, &mut super::super::Woken::new())
+            .is_some()
     }
 
     fn loses(&mut self, from: ConnectionId) -> bool {

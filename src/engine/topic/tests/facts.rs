@@ -13,7 +13,7 @@ fn topic(buffer: usize) -> Arc<Topic> {
 /// So many messages come, of two bytes each.
 fn publish(topic: &Topic, count: usize, now: Instant) {
     let messages = std::iter::repeat_n(Message::text("ab"), count);
-    topic.publish(FROM, parcel(messages), now, &mut Vec::new());
+    topic.publish(FROM, parcel(messages), now, &mut Woken::new());
 }
 
 fn loses(topic: &Topic, since: Instant) {
@@ -41,17 +41,14 @@ fn what_came_and_what_was_not_read_in_time_is_counted() {
     let (topic, now) = (topic(4), Instant::now());
     let mut reader = topic.read();
     publish(&topic, 6, now);
-    let facts = topic.look().facts;
-    assert_eq!((facts.messages, facts.bytes, facts.last_message), (6, 12, Some(now.into())));
+    let Seen { facts, last_message, .. } = topic.look();
+    assert_eq!((facts.messages, facts.bytes, last_message), (6, 12, Some(now)));
     assert_eq!((topic.look().lag, facts.lagged), (6, 0), "nobody has noticed");
     assert_eq!((lagged(&mut reader), topic.look().facts.lagged), (2, 2));
     publish(&topic, 3, now + SECOND);
     assert_eq!((lagged(&mut reader), topic.look().facts.lagged), (3, 5));
-    let facts = topic.look().facts;
-    assert_eq!(
-        (facts.messages, facts.bytes, facts.last_message),
-        (9, 18, Some((now + SECOND).into()))
-    );
+    let Seen { facts, last_message, .. } = topic.look();
+    assert_eq!((facts.messages, facts.bytes, last_message), (9, 18, Some(now + SECOND)));
 }
 
 #[test]

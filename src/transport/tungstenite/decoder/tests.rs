@@ -277,7 +277,7 @@ fn small_texts_come_together_and_end_with_the_budget_or_with_what_is_none() {
     let bytes = [&text[..], &text, &text, &ping, &text].concat();
     let taken = |frames: usize, payload: usize| {
         let mut frames = Frames::with_budget(frames, payload);
-        let taken = Decoder::new(MAX).texts(&bytes, &mut frames).unwrap();
+        let taken = Decoder::new(MAX).texts(&mut bytes.clone(), &mut frames).unwrap();
         assert_eq!(taken, frames.len() * text.len());
         frames.len()
     };
