@@ -123,14 +123,18 @@ impl Window {
 
     /// The number of the slice that `now` is in. Zero is of none.
     fn number(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.origin).as_nanos();
-        let slice = since / self.slice.as_nanos().max(1);
-        u64::try_from(slice).map_or(LAST, |slice| slice.min(LAST - 1) + 1)
+        let slice = nanos(now.saturating_duration_since(self.origin)) / nanos(self.slice).max(1);
+        slice.min(LAST - 1) + 1
     }
 }
 
 /// The largest count of a bucket, and the number of the last slice.
 const LAST: u64 = u32::MAX as u64;
+
+/// Up to 584 years.
+fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+}
 
 fn pack(slice: u64, count: u64) -> u64 {
     slice << 32 | count.min(LAST)

@@ -70,11 +70,11 @@ impl Vigil {
         due: Instant,
         interval: Duration,
     ) -> Option<Doubt> {
-        let stood_still = now.saturating_duration_since(due) > interval;
         let heard_of = self.sleeps.load(Relaxed) != self.sleeps_known;
         if due > now && !heard_of {
             return None;
         }
+        let stood_still = now.saturating_duration_since(due) > interval;
         let slept = self.look(now, wall()) > interval.max(SLEEP);
         if heard_of {
             self.sleeps_known = self.sleeps.load(Relaxed);

@@ -57,7 +57,7 @@ impl Decoder {
         if !row::begins(bytes, longest) || self.open.is_some() || self.closed {
             return Ok(0);
         }
-        let ((most, room), mut row) = (frames.room(), Row::default());
+        let ((most, room), mut row) = (frames.room(), Row::new());
         row.take(bytes, longest, most, room);
         self.judged = false;
         self.floods.ended();

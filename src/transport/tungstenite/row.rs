@@ -8,7 +8,6 @@
 use std::str::from_utf8;
 
 use simdutf8::basic;
-use smallvec::SmallVec;
 
 use crate::message::Place;
 
@@ -17,29 +16,37 @@ use crate::message::Place;
 const MOST: usize = 64;
 
 /// Where texts stand in the bytes that they were read into.
-#[derive(Default)]
 pub(super) struct Row {
+    count: usize,
     len: u32,
-    places: SmallVec<[Place; MOST]>,
+    places: [Place; MOST],
 }
 
 impl Row {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { count: 0, len: 0, places: [Place::default(); MOST] }
+    }
+
     /// Takes the texts of up to `longest` bytes that `bytes` begin with: `most` of them at most and, but
     /// for the last one, no more than `room` bytes. Their heads are overwritten.
     #[inline]
     pub(super) fn take(&mut self, bytes: &mut [u8], longest: usize, most: usize, room: usize) {
-        let (most, mut taken) = (most.min(MOST), 0);
-        while self.places.len() < most && taken < room {
+        let mut taken = 0;
+        for place in self.places.iter_mut().take(most) {
             let rest = &mut bytes[self.len as usize..];
             let Some((head, len)) = small_text(rest, longest) else { break };
             match head {
                 2 => rest[..2].fill(0),
                 _ => rest[..4].fill(0),
             }
-            let start = self.len + head;
-            self.len = start + len;
-            self.places.push(Place { start, end: self.len });
+            place.start = self.len + head;
+            place.end = place.start + len;
+            (self.count, self.len) = (self.count + 1, place.end);
             taken += len as usize;
+            if taken >= room {
+                break;
+            }
         }
     }
 
@@ -51,7 +58,7 @@ impl Row {
     /// The row as one text, and the places in it: as far as it is UTF-8.
     #[inline]
     pub(super) fn text<'a>(&self, bytes: &'a [u8]) -> (&'a str, &[Place]) {
-        let (bytes, places) = (&bytes[..self.len()], &self.places[..]);
+        let (bytes, places) = (&bytes[..self.len()], &self.places[..self.count]);
         match basic::from_utf8(bytes) {
             Ok(text) => (text, places),
             Err(_) => valid(bytes, places),
@@ -93,7 +100,7 @@ mod tests {
     /// The texts of a row of all that can be taken from frames with `payloads`, and its length.
     fn taken(payloads: &[&[u8]]) -> (Vec<String>, usize) {
         let mut bytes: Vec<u8> = payloads.iter().flat_map(|text| frame(0x81, text)).collect();
-        let mut row = Row::default();
+        let mut row = Row::new();
         row.take(&mut bytes, SMALL, usize::MAX, usize::MAX);
         let (text, places) = row.text(&bytes);
         let part = |place: &Place| text[place.start as usize..place.end as usize].to_owned();
@@ -124,9 +131,9 @@ mod tests {
     fn a_row_ends_with_what_was_asked_for_and_leaves_the_rest_as_it_came() {
         let came = frame(0x81, b"1234").repeat(5);
         for (most, room, count) in [(2, 99, 2), (99, 9, 3), (99, 8, 2), (99, 1, 1), (99, 99, 5)] {
-            let (mut bytes, mut row) = (came.clone(), Row::default());
+            let (mut bytes, mut row) = (came.clone(), Row::new());
             row.take(&mut bytes, SMALL, most, room);
-            assert_eq!((row.places.len(), row.len()), (count, 6 * count));
+            assert_eq!((row.count, row.len()), (count, 6 * count));
             assert_eq!(bytes[row.len()..], came[row.len()..]);
         }
     }
