@@ -9,6 +9,8 @@ use super::config::GatewayConfig;
 use super::doors::{Doors, Open};
 use super::feed::{Names, Source};
 use super::handle::Gateway;
+use super::numbers::Numbers;
+use super::positions::Positions;
 use super::shared::Shared;
 use crate::manager::WsManager;
 use crate::name::StreamName;
@@ -24,6 +26,7 @@ pub struct GatewayBuilder {
     doors: Arc<dyn Doors>,
     manager: WsManager,
     names: Arc<Names>,
+    positions: Option<Positions>,
 }
 
 impl Gateway {
@@ -42,6 +45,7 @@ impl Gateway {
             doors: Arc::new(Open),
             manager,
             names: Arc::new(|name| Some(name.clone())),
+            positions: None,
         }
     }
 }
@@ -119,11 +123,23 @@ impl GatewayBuilder {
         self
     }
 
+    /// Gives events ids after those of an earlier gateway, which has told its
+    /// [`positions`](Gateway::positions).
+    ///
+    /// No id is given again then, if all that the earlier one has given are within `positions`: see
+    /// [`Positions::later`]. Who shows one of them is told of a gap, as what came meanwhile is not to be had.
+    /// Without this ids are told apart by chance, of which there are 2⁶⁴ for each gateway.
+    pub fn ids_after(mut self, positions: Positions) -> Self {
+        self.positions = Some(positions);
+        self
+    }
+
     /// Builds the gateway. Opens nothing: a name is opened for its first client.
     #[must_use]
     pub fn build(self) -> Gateway {
         let source = Source { manager: self.manager, names: self.names, own: Arc::default() };
-        let shared = Shared::new(self.config.sane(), self.doors, source);
+        let numbers = self.positions.map_or_else(Numbers::default, Numbers::after);
+        let shared = Shared::new(self.config.sane(), self.doors, source, numbers);
         #[cfg(feature = "requests")]
         let shared = shared.with_batch(self.batch);
         Gateway::of(shared)

@@ -15,6 +15,7 @@ use super::control::Passage;
 use super::hub::HubStats;
 use super::own::Publisher;
 use super::pages;
+use super::positions::Positions;
 use super::shared::Shared;
 use super::sse;
 use super::ws;
@@ -125,6 +126,16 @@ impl Gateway {
     #[must_use]
     pub fn manager(&self) -> &WsManager {
         &self.0.source.manager
+    }
+
+    /// How far the ids of its events have come: what to keep over a restart for
+    /// [`GatewayBuilder::ids_after`](super::GatewayBuilder::ids_after).
+    ///
+    /// Ids are given all the time. What is written down has to be [later](Positions::later) by as many as may be
+    /// given until the next is, and by as many when a gateway begins that goes on after it.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        self.0.numbers().positions()
     }
 
     /// What it has done so far, and whom it serves.

@@ -11,10 +11,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::positions::Positions;
+
+/// The last number after which numbers are given. Beyond that an epoch is over, long before there are none left.
+const LAST: u64 = u64::MAX / 2;
+
 /// One order for all events of a gateway.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    /// Of this life of the gateway: numbers of another one mean nothing.
+    /// A number means something with its epoch alone. Each life of a gateway has its own, but for one that goes on
+    /// [after](Self::after) another.
     epoch: u64,
     last: AtomicU64,
     turn: Mutex<()>,
@@ -35,6 +41,19 @@ impl Default for Numbers {
 }
 
 impl Numbers {
+    /// Goes on in the same epoch, with higher numbers.
+    pub(super) fn after(positions: Positions) -> Self {
+        let Positions { epoch, number } = positions;
+        if number > LAST {
+            return Self::default();
+        }
+        Self { epoch, last: AtomicU64::new(number), turn: Mutex::default() }
+    }
+
+    pub(super) fn positions(&self) -> Positions {
+        Positions { epoch: self.epoch, number: self.upto() }
+    }
+
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -81,5 +100,16 @@ mod tests {
         drop(turn);
         assert_eq!(numbers.upto(), 2);
         assert_eq!(numbers.fresh(), 3);
+    }
+
+    #[test]
+    fn numbers_go_on_after_those_of_another_life_until_their_epoch_is_over() {
+        let numbers = Numbers::after(Positions { epoch: 7, number: LAST });
+        assert_eq!((numbers.epoch(), numbers.fresh()), (7, LAST + 1));
+        let positions = numbers.positions();
+        assert_eq!(positions, Positions { epoch: 7, number: LAST + 1 });
+        let numbers = Numbers::after(positions);
+        assert_ne!(numbers.epoch(), 7);
+        assert_eq!(numbers.fresh(), 1);
     }
 }

@@ -37,7 +37,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: GatewayConfig, doors: Arc<dyn Doors>, source: Source) -> Self {
+    pub(super) fn new(
+        config: GatewayConfig,
+        doors: Arc<dyn Doors>,
+        source: Source,
+        numbers: Numbers,
+    ) -> Self {
         Self {
             #[cfg(feature = "requests")]
             batch: None,
@@ -48,7 +53,7 @@ impl Shared {
             next: AtomicUsize::new(0),
             shards: Mutex::default(),
             source,
-            tails: Arc::default(),
+            tails: Arc::new(Tails::new(numbers)),
         }
     }
 

@@ -68,14 +68,12 @@ pub(super) enum Next {
     Nothing,
 }
 
-impl Default for Tails {
-    fn default() -> Self {
-        let (alive, _) = watch::channel(());
-        Self { alive, names: Mutex::default(), numbers: Arc::default() }
-    }
-}
-
 impl Tails {
+    pub(super) fn new(numbers: Numbers) -> Self {
+        let (alive, _) = watch::channel(());
+        Self { alive, names: Mutex::default(), numbers: Arc::new(numbers) }
+    }
+
     /// The tail of a name, and what tells of changes, which keeps it.
     pub(super) fn open(
         self: &Arc<Self>,

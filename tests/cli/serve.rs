@@ -254,3 +254,73 @@ async fn without_a_place_for_operators_the_dashboard_is_where_clients_are() {
     }
     assert!(gateway.lines.contains(&format!("dashboard http://{}/", gateway.at)));
 }
+
+/// The first event of a stream of events, for one who has seen `last`, if anything.
+async fn first_event(at: &str, last: Option<&str>) -> String {
+    let last = last.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
+    let request = format!("GET /sse/btcusdt@trade HTTP/1.1\r\nhost: {at}\r\n{last}\r\n");
+    let mut socket = BufReader::new(TcpStream::connect(at).await.unwrap());
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let (mut event, mut line) = (String::new(), String::new());
+    loop {
+        line.clear();
+        assert_ne!(within(socket.read_line(&mut line)).await.unwrap(), 0, "it ended: {event}");
+        let is_field = ["id: ", "event: ", "data: "].iter().any(|field| line.starts_with(field));
+        if is_field {
+            event += &line;
+        } else if event.contains("data: ") && line.trim().is_empty() {
+            return event;
+        }
+    }
+}
+
+fn id_of(event: &str) -> &str {
+    let id = event.lines().find_map(|line| line.strip_prefix("id: "));
+    id.unwrap_or_else(|| panic!("no id: {event}"))
+}
+
+/// An id's epoch and number.
+fn epoch_and_number(id: &str) -> (&str, u64) {
+    let (epoch, number) = id.split_once('-').unwrap();
+    (epoch, number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn who_has_events_from_before_a_restart_is_told_of_a_gap_and_no_id_is_given_again() {
+    let exchange = wsmux::test_util::MockExchange::builder().rate(100).start().await.unwrap();
+    let (url, state) = (exchange.url(), Temporary::new("places", ""));
+    std::fs::remove_file(state.path()).unwrap();
+    let arguments = ["--anonymous", "--upstream", &url, "--state", state.path()];
+    let mut last: Option<String> = None;
+    // The second and the third are gone before they write a second time.
+    for signal in [Signal::TERM, Signal::KILL, Signal::KILL, Signal::TERM] {
+        let gateway = Gateway::start(&arguments).await;
+        if let Some(id) = &last {
+            let told = first_event(&gateway.at, Some(id)).await;
+            assert!(told.contains("event: gap") && told.contains("\"replayed\""), "{told}");
+            // Who was told goes on from there.
+            let next = first_event(&gateway.at, Some(id_of(&told))).await;
+            assert!(!next.contains("event: gap"), "{next}");
+        }
+        // Who comes for the first time has missed nothing.
+        let event = first_event(&gateway.at, None).await;
+        assert!(!event.contains("event: gap"), "{event}");
+        let id = id_of(&event).to_owned();
+        if let Some(before) = last.replace(id.clone()) {
+            let (before, now) = (epoch_and_number(&before), epoch_and_number(&id));
+            assert!(before.0 == now.0 && before.1 < now.1, "{before:?} {now:?}");
+        }
+        let next = first_event(&gateway.at, Some(&id)).await;
+        assert!(!next.contains("event: gap"), "{next}");
+        gateway.program.signal(signal);
+        let _ = gateway.program.end().await;
+    }
+    // Without the file, or where it is damaged and then taken away, it begins anew, and says so too.
+    std::fs::write(state.path(), "{").unwrap();
+    let damaged = [&["serve", "--listen", "127.0.0.1:0"][..], &arguments].concat();
+    assert_eq!(run(&damaged).await.code, Some(1));
+    std::fs::remove_file(state.path()).unwrap();
+    let gateway = Gateway::start(&arguments).await;
+    let told = first_event(&gateway.at, last.as_deref()).await;
+    assert!(told.contains("event: gap") && told.contains("\"replayed\""), "{told}");
+}

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
-use wsmux::gateway::GatewayConfig;
+use wsmux::gateway::{GatewayConfig, Positions};
 use wsmux::protocol::DisconnectReason;
 use wsmux::transport::TransportError;
 use wsmux::{Message, StreamName};
 
-use crate::http::get;
+use crate::http::{Event, get};
 use crate::{Stage, soon};
 
 fn config() -> GatewayConfig {
@@ -232,4 +232,53 @@ async fn a_name_that_nobody_asks_for_any_more_is_left_after_a_while() {
     drop(events);
     soon(peer.closed()).await;
     assert_eq!(stage.gateway.stats().names, []);
+}
+
+/// What somebody reads of a gateway's next life, who has seen the first three of five messages.
+async fn reads_after_a_restart(
+    before: Positions,
+    after: impl FnOnce(Positions) -> Positions,
+) -> Event {
+    let stage = Stage::built(|builder| builder.ids_after(before)).await;
+    let news = stage.gateway.publisher(name("news"));
+    let mut events = get(stage.addr, "/sse/news", "").await;
+    events.opened().await;
+    for number in 0..5 {
+        news.publish(number.to_string());
+    }
+    for number in 0..2 {
+        assert_eq!(events.news().await.data, number.to_string());
+    }
+    let last = events.news().await.id;
+    let after = after(stage.gateway.positions());
+    drop((events, news, stage));
+
+    let stage = Stage::built(|builder| builder.ids_after(after)).await;
+    let news = stage.gateway.publisher(name("news"));
+    let mut first = get(stage.addr, "/sse/news", "").await;
+    first.opened().await;
+    for number in 0..20 {
+        news.publish(format!("other {number}"));
+    }
+    while first.news().await.data != "other 19" {}
+    let header = format!("Last-Event-ID: {last}\r\n");
+    get(stage.addr, "/sse/news", &header).await.news().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_of_an_earlier_life_is_answered_by_a_gap_also_where_ids_go_on_after_it() {
+    let before = "5eed-1000".parse().unwrap();
+    let told = reads_after_a_restart(before, |positions| positions.later(7)).await;
+    assert_eq!(told.json(), json!({"type": "gap", "name": "news", "reason": "replayed"}));
+    let (epoch, number) = told.id.split_once('-').unwrap();
+    assert_eq!(epoch, "5eed");
+    assert!(number.parse::<u64>().unwrap() > 1007, "{number}");
+}
+
+/// What this is for: the broken twin of the test above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_gives_ids_again_takes_an_old_one_for_its_own() {
+    let before: Positions = "5eed-1000".parse().unwrap();
+    let told = reads_after_a_restart(before, |_| before).await;
+    assert!(told.kind != "gap" && told.data.starts_with("other"), "{told:?}");
 }

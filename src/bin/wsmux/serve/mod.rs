@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wsmux::WsManager;
 use wsmux::gateway::listen::{ListenConfig, listen};
-use wsmux::gateway::{Gateway, GatewayConfig, Ops, SlowClient};
+use wsmux::gateway::{Gateway, GatewayBuilder, GatewayConfig, Ops, SlowClient};
 
 use self::batch::Batches;
 use self::config::{File, Slow};
@@ -106,10 +106,9 @@ impl Serving {
     async fn start(args: &Serve, file: &File, manager: WsManager) -> Result<Self, Failure> {
         let doors = Doors::new(file, anonymous(args))?;
         let batches = Batches::of(file)?;
-        let mut gateway = Gateway::builder(manager.clone())
-            .config(gateway_config(file))
-            .doors(doors.entrance.clone())
-            .names(doors.names(manager.clone()));
+        let path = args.state.as_ref().or(file.state.as_ref());
+        let kept = path.cloned().map(state::Kept::open).transpose()?;
+        let mut gateway = gateway(file, manager, &doors, kept.as_ref());
         if let Some(batches) = &batches {
             gateway = batches.offer(gateway);
         }
@@ -129,9 +128,8 @@ impl Serving {
         let (router, operators) = routers(&gateway, &doors, &ops, admin.is_some());
         let mut tasks = vec![serve(public, router, stage.clone(), Stage::Draining)];
         tasks.extend(admin.map(|admin| serve(admin, operators, stage, Stage::Over)));
-        let path = args.state.as_ref().or(file.state.as_ref());
-        let state = match path {
-            Some(path) => Some(state::Keeper::start(path.clone(), &gateway).await?),
+        let state = match kept {
+            Some(kept) => Some(state::Keeper::start(kept, &gateway).await),
             None => None,
         };
         ops.set_ready(true);
@@ -197,6 +195,22 @@ fn routers(gateway: &Gateway, doors: &Doors, ops: &Ops, has_admin: bool) -> (Rou
 
 fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn gateway(
+    file: &File,
+    manager: WsManager,
+    doors: &Doors,
+    kept: Option<&state::Kept>,
+) -> GatewayBuilder {
+    let builder = Gateway::builder(manager.clone())
+        .config(gateway_config(file))
+        .doors(doors.entrance.clone())
+        .names(doors.names(manager));
+    match kept.and_then(state::Kept::positions) {
+        Some(positions) => builder.ids_after(positions),
+        None => builder,
+    }
 }
 
 fn gateway_config(file: &File) -> GatewayConfig {
