@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The length of a key: 16 bytes as base64.
@@ -13,7 +14,8 @@ const KEY: usize = 24;
 
 /// What to answer the request of a client that may come in: 101, or why it is no handshake.
 #[expect(clippy::result_large_err, reason = "an answer is what it is for")]
-pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, Response> {
+pub(super) fn accept<B>(request: &Request<B>) -> Result<Response, Response> {
+    let (method, headers) = (request.method(), request.headers());
     let has = |name: HeaderName, token: &str| {
         headers
             .get_all(name)
@@ -21,10 +23,20 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, R
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
-    if method != Method::GET || !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
+    // Before 1.1 there are no upgrades (section 4.1).
+    let is_older = request.version() < Version::HTTP_11;
+    if is_older
+        || method != Method::GET
+        || !has(CONNECTION, "upgrade")
+        || !has(UPGRADE, "websocket")
+    {
         let upgrade = [(UPGRADE, "websocket"), (CONNECTION, "upgrade")];
         let text = "open this as a WebSocket\n";
         return Err((StatusCode::UPGRADE_REQUIRED, upgrade, text).into_response());
+    }
+    if has_body(headers) {
+        let text = "a handshake has no body\n";
+        return Err((StatusCode::BAD_REQUEST, text).into_response());
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         let version = [(SEC_WEBSOCKET_VERSION, "13")];
@@ -44,6 +56,12 @@ pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response, R
         (SEC_WEBSOCKET_ACCEPT, derive_accept_key(key)),
     ];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+}
+
+/// Whether something comes between the head and the first frame, which would be read as a frame.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
 
 fn is_key(key: &[u8]) -> bool {
@@ -71,13 +89,19 @@ mod tests {
         ])
     }
 
+    fn request(method: &Method, headers: &HeaderMap) -> Request<()> {
+        let mut request = Request::new(());
+        (*request.method_mut(), *request.headers_mut()) = (method.clone(), headers.clone());
+        request
+    }
+
     fn status(method: &Method, headers: &HeaderMap) -> u16 {
-        accept(method, headers).unwrap_or_else(|refused| refused).status().as_u16()
+        accept(&request(method, headers)).unwrap_or_else(|refused| refused).status().as_u16()
     }
 
     #[test]
     fn a_handshake_is_answered_as_in_the_standard() {
-        let response = accept(&Method::GET, &good()).unwrap();
+        let response = accept(&request(&Method::GET, &good())).unwrap();
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
@@ -98,6 +122,14 @@ mod tests {
             headers.remove(&name);
             assert_ne!(status(&Method::GET, &headers), 101, "without {name}");
         }
+        for (name, value) in [(CONTENT_LENGTH, "5"), (TRANSFER_ENCODING, "chunked")] {
+            let mut headers = good();
+            headers.insert(&name, value.parse().unwrap());
+            assert_eq!(status(&Method::GET, &headers), 400, "{name}");
+        }
+        let mut older = request(&Method::GET, &good());
+        *older.version_mut() = Version::HTTP_10;
+        assert_eq!(accept(&older).unwrap_err().status(), 426);
         let mut twice = good();
         twice.append(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
         assert_eq!(status(&Method::GET, &twice), 400);

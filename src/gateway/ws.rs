@@ -55,7 +55,7 @@ async fn open(
     form: Form,
     name: Option<StreamName>,
 ) -> Result<Response, Response> {
-    let answer = upgrade::accept(request.method(), request.headers())?;
+    let answer = upgrade::accept(&request)?;
     let (mut parts, body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let visitor = shared.admit(&parts, peer, name.as_slice()).await?;

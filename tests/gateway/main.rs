@@ -9,6 +9,7 @@ mod autobahn;
 mod batch;
 mod client;
 mod doors;
+mod enemy;
 mod http;
 mod places;
 mod raw;

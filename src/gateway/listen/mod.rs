@@ -13,15 +13,20 @@
 //! | a dead peer is found, [`user_timeout`](field@ListenConfig::user_timeout) | 30 s | the kernel ends the connection |
 //! | all ends within [`drain_timeout`](field@ListenConfig::drain_timeout) | 10 s | what is left is aborted |
 //!
+//! A request without a host, with two, or with one that the target contradicts is refused with 400, and a
+//! connection ends with the answer to one that is cut by `Transfer-Encoding`.
+//!
 //! A connection that is upgraded has left: it goes on in a task of who has upgraded it, and is counted
 //! by the gateway's [`Entrance`](super::Entrance).
 
 mod config;
 mod deadline;
+mod request;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +35,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use http::Request;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -130,10 +137,7 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.call(request)
-    });
+    let service = service_fn(move |request| answer(request, peer, router.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -157,4 +161,22 @@ async fn serve(
         // Anybody can have this happen.
         tracing::debug!(error = &e as &dyn std::error::Error, "a connection ended");
     }
+}
+
+/// Has a request answered, if it is one that all who read it understand alike.
+async fn answer(
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    router: TowerToHyperService<Router>,
+) -> Result<Response, Infallible> {
+    if let Some(refused) = request::refused(&request) {
+        return Ok(refused);
+    }
+    let is_last = request::is_last(&request);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let mut response = router.call(request).await?;
+    if is_last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }

@@ -163,7 +163,7 @@ async fn a_client_that_never_reads_its_answer_is_cut_off() {
         let chunk = bytes::Bytes::from(vec![b'x'; 64 << 10]);
         let body = futures::stream::repeat_with(move || {
             let _ = &told;
-            Ok::<_, std::convert::Infallible>(chunk.clone())
+            Ok::<_, Infallible>(chunk.clone())
         });
         async move { axum::body::Body::from_stream(body) }
     };
