@@ -42,6 +42,8 @@ mod feed;
 #[cfg_attr(docsrs, doc(cfg(feature = "gateway-http")))]
 pub mod fetch;
 mod frame;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod handle;
 mod hub;
 mod io;
@@ -72,6 +74,8 @@ pub use builder::GatewayBuilder;
 pub use config::{GatewayConfig, SlowClient};
 pub use doors::{Doors, Open};
 pub use entrance::{Entrance, EntranceBuilder};
+#[cfg(fuzzing)]
+pub use fuzzing::{Said, answer_word, read_frames, read_names, read_place, write_event};
 pub use handle::Gateway;
 pub use hub::{HubStats, Laggard, NameStats};
 pub use ops::Ops;

@@ -10,5 +10,7 @@ mod cursor;
 mod routes;
 mod snapshot;
 
+#[cfg(fuzzing)]
+pub(super) use routes::names_in;
 pub(super) use routes::{many, one};
 pub(super) use snapshot::snapshot;

@@ -44,17 +44,7 @@ async fn open(
     names: &[&str],
     is_many: bool,
 ) -> Result<Response, Response> {
-    let mut valid: Vec<StreamName> = Vec::with_capacity(names.len());
-    for name in names {
-        let name = StreamName::try_from(*name)
-            .map_err(|_| (StatusCode::NOT_FOUND, "no such name\n").into_response())?;
-        if !valid.contains(&name) {
-            valid.push(name);
-        }
-        if valid.len() > shared.config.names_per_client {
-            return Err(too_many());
-        }
-    }
+    let valid = distinct(names, shared.config.names_per_client)?;
     let (parts, _) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let visitor = shared.admit(&parts, peer, &valid).await?;
@@ -90,6 +80,31 @@ async fn open(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, reader.into_body()).into_response())
+}
+
+/// The names that were asked for, each once.
+#[expect(clippy::result_large_err, reason = "an answer is what it is for")]
+fn distinct(names: &[&str], most: usize) -> Result<Vec<StreamName>, Response> {
+    let mut valid = Vec::new();
+    for name in names {
+        let name = StreamName::try_from(*name)
+            .map_err(|_| (StatusCode::NOT_FOUND, "no such name\n").into_response())?;
+        if !valid.contains(&name) {
+            valid.push(name);
+        }
+        if valid.len() > most {
+            return Err(too_many());
+        }
+    }
+    Ok(valid)
+}
+
+/// The names in a query, if they are, for a fuzzer.
+#[cfg(fuzzing)]
+pub(in crate::gateway) fn names_in(uri: &http::Uri, most: usize) -> Option<Vec<StreamName>> {
+    let Query(Names { names }) = Query::try_from_uri(uri).ok()?;
+    let names: Vec<&str> = names.split(',').collect();
+    distinct(&names, most).ok()
 }
 
 fn last_event_id(headers: &HeaderMap) -> Option<&str> {
