@@ -193,6 +193,16 @@ async fn a_thousand_streams_go_home_one_first_and_then_spread_and_lose_nothing()
 }
 
 #[tokio::test(start_paused = true)]
+async fn feeds_that_are_silent_most_of_the_time_go_home_and_nobody_is_told() {
+    let (manager, _dials) = world(5 * SECOND, |at| (at > MINUTE).then_some(DAY));
+    let streams = subscribed(&manager, 300).await;
+    let (streams, read) = all_read(streams, 50).await;
+    let torn = read.iter().filter(|read| read.gaps > 0 || !read.wrong.is_empty()).count();
+    assert_eq!(torn, 0, "of {}", read.len());
+    assert!(streams.iter().all(|stream| base(stream) == 0), "all are at home");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_primary_that_accepts_and_dies_again_costs_one_stream_its_way_at_a_time() {
     let (manager, dials) = world(SECOND, |at| (at > SECOND).then_some(5 * SECOND));
     let streams = subscribed(&manager, 50).await;

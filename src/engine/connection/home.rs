@@ -2,7 +2,7 @@
 //!
 //! Once it was stable, it says so of its base: those who are elsewhere wait for that. If an earlier base may
 //! be dialled, it claims that one, and another socket is to take over there, see
-//! [`handover`](super::handover). What may be dialled when is the business of
+//! [`handover`]. What may be dialled when is the business of
 //! [`bases`](crate::engine::bases); this file only asks, at times that are spread.
 
 use std::time::Duration;

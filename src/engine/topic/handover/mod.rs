@@ -238,15 +238,16 @@ impl Handover {
     /// What is to be done at `now`, given so much time since the next source joined.
     pub(super) fn review(&mut self, now: Instant, timeout: Duration) -> Review {
         let Some(joined_at) = self.joined_at else { return Review::Again(now + timeout) };
-        let (deadline, settled_at) =
-            (joined_at + timeout, self.moved_at + SETTLED.min(timeout / 2));
+        let settled = SETTLED.min(timeout / 2);
+        let (deadline, settled_at) = (joined_at + timeout, self.moved_at + settled);
         let is_late = deadline <= now;
         match (self.held.is_empty(), self.source_spoke) {
             (false, true) if settled_at <= now && self.in_step().is_some() => Review::GoOver,
             (false, _) if is_late => Review::GoOver,
             (true, false) if is_late => Review::GoOver,
             (true, true) if is_late => Review::Mute,
-            _ if settled_at <= now => Review::Again(deadline),
+            // What comes next may bring them in step, and be followed by silence once more.
+            _ if settled_at <= now => Review::Again(deadline.min(now + settled)),
             _ => Review::Again(deadline.min(settled_at)),
         }
     }
