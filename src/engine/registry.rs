@@ -186,8 +186,6 @@ struct Slots {
 /// The connection's end of a [`Handle`].
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The base that its first socket is to lead to, and no other.
-    pub(crate) home: Option<u16>,
     pub(crate) id: ConnectionId,
     pub(crate) lane: Lane,
     /// The first dial has to wait until then.

@@ -22,7 +22,7 @@ pub(crate) fn open<S>(
     // Made before anything else can fail: from here on the seat is given back on drop.
     let seated = take(seat);
     if let (Some(link), Some(runtime)) = (link, runtime) {
-        task::spawn(core, &runtime, link);
+        task::spawn(core, &runtime, link, None);
     }
     Ok(seated)
 }

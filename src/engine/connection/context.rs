@@ -20,7 +20,7 @@ pub(super) struct Context {
     pub(super) overruled: Option<Box<Verdict>>,
     pub(super) random: SmallRng,
     /// Starts the task of another connection.
-    pub(super) spawn: fn(&Arc<Core>, &Runtime, Link),
+    pub(super) spawn: fn(&Arc<Core>, &Runtime, Link, Option<u16>),
     pub(super) tools: Arc<Tools>,
 }
 

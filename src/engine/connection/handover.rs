@@ -91,7 +91,7 @@ fn hand_over(reason: HandoverReason, home: Option<u16>, of: &Context) -> bool {
         lane: lane.clone(),
         reason,
     });
-    (of.spawn)(&core, &runtime, Link { home, ..link });
+    (of.spawn)(&core, &runtime, link, home);
     true
 }
 

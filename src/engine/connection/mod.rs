@@ -66,6 +66,8 @@ struct Connection {
     blames_base: bool,
     classifier: Classifier,
     context: Context,
+    /// Whether it is to be dialled and no other, until there was a socket.
+    goes_home: bool,
     /// What the last failure asked the next dial to wait, whoever makes it.
     floor: Duration,
     /// Where the last socket led, or was to, for the log.
@@ -241,7 +243,7 @@ impl Connection {
             self.present = Some(Neighbours::process_wide().enter(manager, request));
         }
         self.host = Some(request.url().origin().into());
-        self.context.link.home = None;
+        self.goes_home = false;
         self.tell_base();
         self.tell_open(true);
         self.announce(Status::Joining);
@@ -327,7 +329,7 @@ impl Connection {
             }
             return Break(CloseReason::Unused); // Or nobody wants it any more.
         }
-        self.context.link.home = None; // It is needed, wherever it may be had.
+        self.goes_home = false; // It is needed, wherever it may be had.
         let next = match judged? {
             Then::Now => Some(Duration::ZERO),
             // After the floor, not at it: all who were told to wait so long would come at one moment.

@@ -20,11 +20,12 @@ use crate::error::CloseReason;
 use crate::observe::{ConnectionId, Event, Status};
 use crate::protocol::Lane;
 
-/// Runs the connection at the other end of `link`.
-pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
+/// Runs the connection at the other end of `link`. Its first socket leads to base `home`, if that is
+/// given, and to no other.
+pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link, home: Option<u16>) {
     let id = link.id;
     let mut running = Running::new(core, &link);
-    let mut connection = Connection::new(core, link);
+    let mut connection = Connection::new(core, link, home);
     core.runs_on(runtime);
     let hold = core.hold();
     let task = runtime.spawn(async move {
@@ -39,7 +40,7 @@ pub(crate) fn spawn(core: &Arc<Core>, runtime: &Runtime, link: Link) {
 }
 
 impl Connection {
-    fn new(core: &Arc<Core>, link: Link) -> Self {
+    fn new(core: &Arc<Core>, link: Link, home: Option<u16>) -> Self {
         // One seed per manager, and a generator of its own for each connection.
         let own = if seeded(Defect::JitterIsShared) { 0 } else { link.id.0.get() };
         let seed = core.seed ^ own.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -57,11 +58,12 @@ impl Connection {
                 tools: core.tools(),
             },
             floor: Duration::ZERO,
+            goes_home: home.is_some(),
             host: None,
             present: None,
             status: Some(Box::new(Status::Connecting { attempt: 1 })),
             trust: Trust::new(core.tokens.clone()),
-            base: 0,
+            base: home.unwrap_or_default(),
             blames_base: false,
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::Context;
 use super::{Connection, State, Step};
 use crate::engine::limiter::{EXHAUSTED, Permit, Turn, Waiting};
 use crate::error::CloseReason;
@@ -55,7 +54,7 @@ impl Connection {
             );
             let Some(permit) = self.wait_for(&mut turn).await? else {
                 // Who was to go home has nothing to look for anywhere else.
-                if self.context.link.home.take().is_some() && self.gives_up_succeeding() {
+                if std::mem::take(&mut self.goes_home) && self.gives_up_succeeding() {
                     return Break(Break(CloseReason::Unused));
                 }
                 self.base = self.choose_base();
@@ -69,8 +68,10 @@ impl Connection {
     }
 
     fn choose_base(&self) -> u16 {
-        let Context { link, tools, .. } = &self.context;
-        link.home.unwrap_or_else(|| tools.bases.choose(Instant::now()))
+        if self.goes_home {
+            return self.base;
+        }
+        self.context.tools.bases.choose(Instant::now())
     }
 
     /// What is to be dialled, with the names that are wanted and the token that is used now.
@@ -124,7 +125,7 @@ impl Connection {
                     self.announce(Status::Waiting { position: Some(position), until });
                     is_waiting = true;
                     let (bases, now) = (&self.context.tools.bases, Instant::now());
-                    let goes_home = self.context.link.home.is_some();
+                    let goes_home = self.goes_home;
                     let elsewhere = goes_home || bases.has_another(self.base, now);
                     if bases.is_passed_over(self.base, now) && elsewhere {
                         return Continue(None);

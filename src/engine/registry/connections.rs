@@ -217,7 +217,7 @@ impl Registry {
         crossing.roomy.insert(id);
         self.look_for_crowding(&lane);
         let not_before = self.penalties.until(&lane, now).map(Moment::from);
-        Link { home: None, id, lane, not_before, signal }
+        Link { id, lane, not_before, signal }
     }
 
     /// Gives up the connection that was left first among those that nobody needs now.
