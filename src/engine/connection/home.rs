@@ -21,18 +21,17 @@ const SPREAD: Duration = Duration::from_secs(30);
 pub(super) struct Home {
     /// Where the socket leads.
     base: u16,
-    /// When to look next; never, with one base, and at the first one that is known to work.
+    /// When to look next; never, at the first base that is known to work.
     due: Option<Moment>,
     /// Whether the base knows that this socket was stable.
     vouched: bool,
 }
 
 impl Home {
-    /// Of a socket to `base` that opens at `now`.
-    pub(super) fn new(base: u16, of: &Context, now: Instant) -> Self {
-        let reset_after = of.tools.retry.reset_after;
-        let due = of.tools.bases.are_several().then(|| now.checked_add(reset_after)).flatten();
-        Self { base, due: due.map(Moment::from), vouched: false }
+    /// Of a socket to `base` that opens at `now`, where there are several bases.
+    pub(super) fn of(base: u16, of: &Context, now: Instant) -> Option<Box<Self>> {
+        let due = now.checked_add(of.tools.retry.reset_after).map(Moment::from);
+        of.tools.bases.are_several().then(|| Box::new(Self { base, due, vouched: false }))
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

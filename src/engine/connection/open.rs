@@ -42,7 +42,8 @@ pub(super) struct Open {
     pub(super) attempt: u32,
     /// Whether the session knows that the socket is open.
     greeted: bool,
-    home: Home,
+    /// Where there are several bases.
+    home: Option<Box<Home>>,
     /// Names that the URL joins, until the session is ready.
     pub(super) joins: Box<[StreamName]>,
     /// How long replies are waited for, once the socket carries nothing any more.
@@ -99,7 +100,7 @@ impl Open {
             owed: Owed::default(),
             attempt,
             greeted: false,
-            home: Home::new(base, of, now),
+            home: Home::of(base, of, now),
             joins: request.joins().into(),
             leaves_at: None,
             now,
@@ -144,7 +145,7 @@ impl Open {
 
     /// Whether its base has been told that it was stable.
     pub(super) fn has_vouched(&self) -> bool {
-        self.home.has_vouched()
+        self.home.as_ref().is_some_and(|home| home.has_vouched())
     }
 
     /// The token that the socket last used.
@@ -392,7 +393,7 @@ impl Open {
         if self.replacement.due().is_some_and(|due| due <= now) {
             self.replace(self.replacement.reason(), of);
         }
-        if self.home.look(self.joined_for(), of, now) {
+        if self.home.is_some() && self.is_to_go_home(of) {
             self.prove(of);
         }
         if let Some(ping) = self.word.as_mut().and_then(|word| word.look(of, now)) {
@@ -400,6 +401,11 @@ impl Open {
         }
         of.members.review(now);
         self.check_members(of)
+    }
+
+    fn is_to_go_home(&mut self, of: &mut Context) -> bool {
+        let (joined_for, now) = (self.joined_for(), self.now);
+        self.home.as_mut().is_some_and(|home| home.look(joined_for, of, now))
     }
 
     /// What fails one name of several is that name's affair; else it is the socket's.
@@ -438,7 +444,8 @@ impl Open {
         let write_due = self.outbox.stalled_since().map(|at| at + of.tools.config.write_timeout);
         // A session that never moves its deadline must not keep a core busy.
         let tick_due = self.session.deadline().map(|due| due.max(self.now + TICK));
-        let replace_due = [self.replacement.due(), self.home.due()].into_iter().flatten().min();
+        let home_due = self.home.as_ref().and_then(|home| home.due());
+        let replace_due = self.replacement.due().into_iter().chain(home_due).min();
         let renewal_due = self.renewal.next_due();
         let (members_due, word_due) = (
             of.members.next_due(self.ready && self.outbox.takes_joins(self.now)),
