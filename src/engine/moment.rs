@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::observe::nanos;
+
 /// What stands for the origin itself, which is when it was first asked for, by whatever clock: a paused
 /// one is ahead of others, which are before the origin then.
 const MIDDLE: u64 = 1 << 62;
@@ -43,10 +45,6 @@ impl Moment {
     pub(crate) fn at(self) -> Instant {
         self.into()
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 #[cfg(test)]

@@ -25,3 +25,4 @@ pub use metrics::{DurationHistogram, ManagerMetrics, StreamCounts, StreamStates}
 pub(crate) use metrics::{Metrics, Series, switch_counted};
 pub use status::{ConnectionId, Overall, Status, StreamInfo};
 pub use window::Lately;
+pub(crate) use window::nanos;

@@ -131,8 +131,9 @@ impl Window {
 /// The largest count of a bucket, and the number of the last slice.
 const LAST: u64 = u32::MAX as u64;
 
-/// Up to 584 years.
-fn nanos(duration: Duration) -> u64 {
+/// Up to 584 years, in nanoseconds.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
