@@ -75,6 +75,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(format!("{}.lock", self.path()));
     }
 }
 
@@ -229,6 +230,8 @@ async fn names_that_were_read_are_open_again_after_a_restart() {
     let again = Gateway::start(&arguments).await;
     assert_eq!(server.dials(), before + 1, "it was dialled before anybody asked");
     assert_eq!(again.get("/readyz").await.0, 200);
+    again.program.signal(Signal::TERM);
+    assert_eq!(again.program.end().await.code, Some(0));
 
     std::fs::write(state.path(), "{").unwrap();
     let damaged = run(&[
@@ -244,6 +247,24 @@ async fn names_that_were_read_are_open_again_after_a_restart() {
     .await;
     assert_eq!(damaged.code, Some(1));
     assert!(damaged.stderr.contains("cannot read"), "{}", damaged.stderr);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn two_processes_do_not_share_a_state_file_and_a_killed_one_leaves_it_free() {
+    let state = Temporary::new("shared", "");
+    std::fs::remove_file(state.path()).unwrap();
+    let arguments = ["--demo", "--state", state.path()];
+    let first = Gateway::start(&arguments).await;
+    let second = run(&[&["serve", "--listen", "127.0.0.1:0"], &arguments[..]].concat()).await;
+    assert_eq!((second.code, second.text()), (Some(1), String::new()), "{second:?}");
+    let what = format!("--state: {} is in use", state.path());
+    assert!(second.stderr.contains(&what), "{}", second.stderr);
+    assert_eq!(first.get("/readyz").await.0, 200, "the first one goes on");
+    first.program.signal(Signal::KILL);
+    assert_eq!(first.program.end().await.code, None);
+    let next = Gateway::start(&arguments).await;
+    assert_eq!(next.get("/readyz").await.0, 200);
 }
 
 #[tokio::test]

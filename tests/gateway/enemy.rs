@@ -154,11 +154,12 @@ async fn a_request_for_two_hosts_or_for_none_is_refused() {
         ("/client.js", "Host: test, other\r\n"),
         ("/client.js", "Host: user@test\r\n"),
         ("http://other/client.js", "Host: test\r\n"),
+        ("http://test:81/client.js", "Host: test\r\n"),
     ] {
         let said = world.answer(format!("GET {target} HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(statuses(&said), [400], "{target} {hosts:?}: {said}");
     }
-    for target in ["/client.js", "http://test/client.js"] {
+    for target in ["/client.js", "http://test/client.js", "http://test:80/client.js"] {
         let close = "Host: test\r\nConnection: close\r\n";
         let said = world.answer(format!("GET {target} HTTP/1.1\r\n{close}\r\n")).await;
         assert_eq!(statuses(&said), [200], "{target}: {said}");
@@ -220,6 +221,27 @@ async fn a_handshake_that_is_none_is_refused_and_opens_nothing() {
     assert!(!said.contains(" 101 "), "{said}");
     world.until_empty().await;
     assert_eq!(world.stage.gateway.manager().stream_count(), 0, "nothing was opened");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_not_utf_8_is_refused_and_never_read_as_another() {
+    let world = World::new().await;
+    for target in ["/sse?names=%ff", "/sse?names=a,%c3,b", "/sse/%ff", "/snapshot/%ff"] {
+        let close = "Host: test\r\nConnection: close\r\n";
+        let said = world.answer(format!("GET {target} HTTP/1.1\r\n{close}\r\n")).await;
+        assert_eq!(statuses(&said), [400], "{target}: {said}");
+    }
+    let mut socket = world.tcp().await;
+    socket.write_all(handshake("GET /ws/%ff HTTP/1.1", &[]).as_bytes()).await.unwrap();
+    assert_eq!(statuses(&head(&mut socket).await), [400]);
+    assert_eq!(world.stage.gateway.manager().stream_count(), 0, "nothing was opened");
+    // What is written as UTF-8 is a name, and no other one.
+    let mut socket = world.tcp().await;
+    let request = "GET /sse?names=gr%c3%bcn HTTP/1.1\r\nHost: test\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(statuses(&head(&mut socket).await), [200]);
+    let names = world.stage.gateway.stats().names;
+    assert_eq!(names.iter().map(|name| name.name.as_str()).collect::<Vec<_>>(), ["gr\u{fc}n"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

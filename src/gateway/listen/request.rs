@@ -32,10 +32,29 @@ fn judge<B>(request: &Request<B>) -> Result<(), &'static str> {
         _ if host.is_empty() => None,
         _ => return Err("Host is none\n"),
     };
-    match request.uri().authority() {
-        Some(target) if Some(target) != named.as_ref() => Err("two hosts\n"),
-        _ => Ok(()),
+    let Some(target) = request.uri().authority() else { return Ok(()) };
+    let port = match request.uri().scheme_str() {
+        Some("http") => "80",
+        Some("https") => "443",
+        _ => "",
+    };
+    if named.is_some_and(|named| are_same(target, &named, port)) {
+        Ok(())
+    } else {
+        Err("two hosts\n")
     }
+}
+
+/// Whether two name one host and one port. Where one names none, or an empty one, that is the scheme's (RFC 3986,
+/// section 6.2.3).
+fn are_same(one: &Authority, other: &Authority, default: &str) -> bool {
+    let port = |authority: &Authority| {
+        let port = authority.as_str().strip_prefix(authority.host())?.trim_start_matches(':');
+        Some(if port.is_empty() { default } else { port }.to_owned())
+    };
+    // With a user before it there is no port to be found.
+    let ports = port(one).zip(port(other));
+    one.host().eq_ignore_ascii_case(other.host()) && ports.is_some_and(|(one, other)| one == other)
 }
 
 /// Whether the connection is to end with the answer: hyper does not tell whether there was a
@@ -63,6 +82,7 @@ mod tests {
         }
         assert_eq!(judged(Version::HTTP_10, "/ws", &[]), Ok(()));
         assert_eq!(judged(Version::HTTP_11, "http://a:80/ws", &["A:80"]), Ok(()));
+        assert_eq!(judged(Version::HTTP_11, "http://[::1]:81/ws", &["[::1]:81"]), Ok(()));
         for (uri, hosts) in [
             ("/ws", &[][..]),
             ("/ws", &["a", "a"]),
@@ -75,5 +95,30 @@ mod tests {
             assert!(judged(Version::HTTP_11, uri, hosts).is_err(), "{uri} {hosts:?}");
         }
         assert!(judged(Version::HTTP_10, "/ws", &["a", "b"]).is_err());
+    }
+
+    #[test]
+    fn a_port_that_is_the_schemes_own_may_be_left_out() {
+        for (uri, host) in [
+            ("http://a:80/ws", "a"),
+            ("http://a/ws", "a:80"),
+            ("http://a/ws", "a:"),
+            ("http://[::1]:80/ws", "[::1]"),
+            ("https://a:443/ws", "a"),
+        ] {
+            assert_eq!(judged(Version::HTTP_11, uri, &[host]), Ok(()), "{uri} {host}");
+        }
+        for (uri, host) in [
+            ("http://a:443/ws", "a"),
+            ("https://a:80/ws", "a"),
+            ("http://a:81/ws", "a"),
+            ("http://a/ws", "a:81"),
+            ("http://a/ws", "a:99999"),
+            ("http://a/ws", "a:65616"),
+            ("http://b:80/ws", "a"),
+            ("http://u@a:80/ws", "a"),
+        ] {
+            assert!(judged(Version::HTTP_11, uri, &[host]).is_err(), "{uri} {host}");
+        }
     }
 }

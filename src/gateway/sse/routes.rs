@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::body::Reader;
@@ -31,9 +32,12 @@ pub(in crate::gateway) async fn one(
 
 pub(in crate::gateway) async fn many(
     State(shared): State<Arc<Shared>>,
-    Query(Names { names }): Query<Names>,
     request: Request,
 ) -> Response {
+    let names = match asked(request.uri()) {
+        Ok(Names { names }) => names,
+        Err(refused) => return refused,
+    };
     let names: Vec<&str> = names.split(',').collect();
     open(&shared, request, &names, true).await.unwrap_or_else(|refused| refused)
 }
@@ -82,6 +86,17 @@ async fn open(
     Ok((headers, reader.into_body()).into_response())
 }
 
+/// What a query asks for. What is not UTF-8 is refused: read with something in its place, it would be another name.
+#[expect(clippy::result_large_err, reason = "an answer is what it is for")]
+fn asked(uri: &Uri) -> Result<Names, Response> {
+    let query = uri.query().unwrap_or_default();
+    if percent_decode_str(query).decode_utf8().is_err() {
+        return Err((StatusCode::BAD_REQUEST, "a name is UTF-8\n").into_response());
+    }
+    let Query(names) = Query::try_from_uri(uri).map_err(|e| e.into_response())?;
+    Ok(names)
+}
+
 /// The names that were asked for, each once.
 #[expect(clippy::result_large_err, reason = "an answer is what it is for")]
 fn distinct(names: &[&str], most: usize) -> Result<Vec<StreamName>, Response> {
@@ -101,8 +116,8 @@ fn distinct(names: &[&str], most: usize) -> Result<Vec<StreamName>, Response> {
 
 /// The names in a query, if they are, for a fuzzer.
 #[cfg(fuzzing)]
-pub(in crate::gateway) fn names_in(uri: &http::Uri, most: usize) -> Option<Vec<StreamName>> {
-    let Query(Names { names }) = Query::try_from_uri(uri).ok()?;
+pub(in crate::gateway) fn names_in(uri: &Uri, most: usize) -> Option<Vec<StreamName>> {
+    let Names { names } = asked(uri).ok()?;
     let names: Vec<&str> = names.split(',').collect();
     distinct(&names, most).ok()
 }

@@ -8,6 +8,10 @@
 //! That holds wherever a life ends. What is written is [`ROOM`] beyond what was given, and a life that goes on
 //! after another has its own room written before it gives the first. One that cannot write goes on after
 //! nobody: its ids are of an epoch of their own.
+//!
+//! Two lives at a time would give the same ids, so a life holds a lock, and none begins beside it. It is the system's
+//! (`flock`) on a file beside the state, which is replaced and so cannot be locked itself: it ends with the
+//! process, however that ends. Where the system has none, it is the operator's to start one.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use wsmux::gateway::{Gateway, Positions};
 use wsmux::{Lease, Text};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Longest file, in bytes, and most names.
 const LONGEST: u64 = 4 << 20;
@@ -57,6 +61,7 @@ struct State {
 /// What is known of the life before.
 #[derive(Debug)]
 pub(super) struct Kept {
+    lock: Option<File>,
     names: Vec<String>,
     path: PathBuf,
     positions: Option<Positions>,
@@ -66,10 +71,25 @@ impl Kept {
     /// Reads what there is, and makes room for a life that goes on after it.
     pub(super) fn open(path: PathBuf) -> Result<Self, Failure> {
         let shown = path.display().to_string();
+        let lock = match lock(&path) {
+            Ok(lock) => Some(lock),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Failure::new(Exit::Lost, format!("--state: {shown} is in use"))
+                    .hint("another process has it: end that one first, or name another file"));
+            }
+            Err(e) => {
+                Failure::io(&format!("--state: cannot lock {shown}"), &e).told();
+                None
+            }
+        };
         let (state, mut positions) = read(&path).map_err(|e| {
             Failure::io(&format!("--state: cannot read {shown}"), &e)
                 .hint("remove the file to begin without it")
         })?;
+        if lock.is_none() {
+            // Whoever else is there may give them.
+            positions = None;
+        }
         if let Some(after) = positions {
             let room = State { positions: Some(after.later(ROOM).to_string()), ..state.clone() };
             if let Err(e) = replace(&path, &room) {
@@ -77,7 +97,7 @@ impl Kept {
                 positions = None;
             }
         }
-        Ok(Self { names: state.names, path, positions })
+        Ok(Self { lock, names: state.names, path, positions })
     }
 
     /// What a gateway's ids come after.
@@ -92,6 +112,7 @@ type Held = Arc<Mutex<Vec<String>>>;
 /// Writes the state, while it is there.
 pub(super) struct Keeper {
     held: Held,
+    _lock: Option<File>,
     path: PathBuf,
     tasks: [JoinHandle<()>; 2],
 }
@@ -109,7 +130,7 @@ impl Keeper {
         });
         let path = kept.path;
         let written = tokio::spawn(write_often(path.clone(), gateway.clone(), Arc::clone(&held)));
-        Self { held, path, tasks: [until, written] }
+        Self { held, _lock: kept.lock, path, tasks: [until, written] }
     }
 
     pub(super) async fn save(&self, gateway: &Gateway) {
@@ -166,6 +187,16 @@ async fn write(path: PathBuf, gateway: &Gateway, held: &Held) {
 fn names(read: impl Iterator<Item = String>, held: Vec<String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     read.chain(held).filter(|name| seen.insert(name.clone())).take(MOST).collect()
+}
+
+/// Keeps others from the file until what is returned is dropped; `WouldBlock` where another has it.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&beside)?;
+    #[cfg(unix)]
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 /// All of it or none, also where the machine stops: a new file takes the place of the old one.
@@ -227,6 +258,9 @@ mod tests {
     impl Drop for Temporary {
         fn drop(&mut self) {
             let _ = std::fs::remove_file(&self.0);
+            let mut beside = self.0.clone().into_os_string();
+            beside.push(".lock");
+            let _ = std::fs::remove_file(beside);
         }
     }
 
@@ -280,8 +314,31 @@ mod tests {
         let kept = Kept::open(file.0.clone()).unwrap();
         std::fs::remove_dir(&beside).unwrap();
         assert_eq!((kept.names.len(), kept.positions()), (2, None));
+        drop(kept);
         let kept = Kept::open(file.0.clone()).unwrap();
         assert_eq!(kept.positions(), "5eed-7".parse().ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_one_life_at_a_time_and_one_that_cannot_lock_it_goes_on_after_nobody() {
+        let file = Temporary::new("lock");
+        replace(&file.0, &state("5eed-7")).unwrap();
+        let first = Kept::open(file.0.clone()).unwrap();
+        replace(&file.0, &state("5eed-8")).unwrap();
+        let refused = Kept::open(file.0.clone()).unwrap_err().text();
+        assert!(refused.contains("is in use"), "{refused}");
+        assert_eq!(read(&file.0).unwrap().0, state("5eed-8"), "it is left as it was");
+        drop(first);
+        assert_eq!(Kept::open(file.0.clone()).unwrap().positions(), "5eed-8".parse().ok());
+        let mut beside = file.0.clone().into_os_string();
+        beside.push(".lock");
+        std::fs::remove_file(&beside).unwrap();
+        // What cannot be opened, whoever runs this.
+        std::fs::create_dir(&beside).unwrap();
+        let kept = Kept::open(file.0.clone()).unwrap();
+        std::fs::remove_dir(&beside).unwrap();
+        assert_eq!((kept.names.len(), kept.positions()), (2, None));
     }
 
     /// What a life writes, and what a broken one does not.
