@@ -40,6 +40,9 @@ pub struct GatewayConfig {
     /// The longest message a client may send, in bytes. 64 KiB, what a list of names needs many times
     /// over. A longer one closes it with 1009.
     pub max_message: usize,
+    /// How long a client may take for a message that it has begun, with all of its frames. 30 s, what 64 KiB need on
+    /// a very slow line. One that takes longer is closed with 1008: what it holds back costs the gateway memory.
+    pub message_timeout: Duration,
     /// How many names a client may read at once. 1,000.
     pub names_per_client: usize,
     /// How often a client is pinged. One from which nothing came since the last ping is cut off, so a
@@ -76,6 +79,7 @@ impl Default for GatewayConfig {
             close_timeout: Duration::from_secs(2),
             keep_alive: Duration::from_secs(15),
             max_message: 64 << 10,
+            message_timeout: Duration::from_secs(30),
             names_per_client: 1000,
             ping_interval: Duration::from_secs(20),
             queue_bytes: 1 << 20,
@@ -113,6 +117,7 @@ setters! {
     close_timeout: Duration,
     keep_alive: Duration,
     max_message: usize,
+    message_timeout: Duration,
     names_per_client: usize,
     ping_interval: Duration,
     queue_bytes: usize,
@@ -134,6 +139,7 @@ impl GatewayConfig {
         for period in [
             &mut self.close_timeout,
             &mut self.keep_alive,
+            &mut self.message_timeout,
             &mut self.ping_interval,
             &mut self.write_timeout,
         ] {

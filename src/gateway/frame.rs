@@ -163,6 +163,16 @@ impl Decoder {
         }
     }
 
+    /// Whether a frame has begun that is not whole yet.
+    pub(super) fn is_in_frame(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Whether a message has begun that has more frames to come.
+    pub(super) fn is_in_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// How much is kept for what is not whole yet, in bytes.
     #[cfg(any(fuzzing, test))]
     pub(super) fn held(&self) -> usize {

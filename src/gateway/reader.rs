@@ -1,8 +1,8 @@
 //! The task that reads what one client sends: frames, and what they say.
 //!
-//! It holds no buffer while nothing comes. What is to be said in answer goes to the client's shard, by a
-//! queue that is bounded, so a client that says more than is taken waits. It ends with the connection, and
-//! has the shard forget the client however it ends.
+//! It holds no buffer while nothing comes, and what has come of a message for a bounded time. What is to be said in
+//! answer goes to the client's shard, by a queue that is bounded, so a client that says more than is taken waits. It
+//! ends with the connection, and has the shard forget the client however it ends.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub(super) struct Client {
     pub(super) close_timeout: Duration,
     pub(super) doors: Arc<dyn Doors>,
     pub(super) max_message: usize,
+    pub(super) message_timeout: Duration,
     pub(super) shard: ShardHandle,
 }
 
@@ -53,11 +54,14 @@ impl From<Violation> for Last {
 
 /// The reading side of a client that a shard knows.
 pub(super) struct Reader {
+    /// Since when a message has begun that is not whole yet.
+    begun: Option<Instant>,
     close_timeout: Duration,
     control: Arc<Control>,
     decoder: Decoder,
     doors: Arc<dyn Doors>,
     form: Form,
+    message_timeout: Duration,
     place: Place,
     visitor: Visitor,
 }
@@ -65,14 +69,24 @@ pub(super) struct Reader {
 impl Reader {
     /// Has a shard take a client in; `None` where the shard has gone.
     pub(super) async fn enter(client: Client, arrival: Arrival) -> Option<Self> {
-        let Client { close_timeout, doors, max_message, shard } = client;
+        let Client { close_timeout, doors, max_message, message_timeout, shard } = client;
         let (control, form) = (Arc::clone(&arrival.control), arrival.form);
         let visitor = arrival.visitor.clone();
         let (answer, id) = oneshot::channel();
         shard.passages.send(Passage::Comes(arrival, answer)).ok()?;
         let place = Place { id: id.await.ok()?, shard };
         let decoder = Decoder::new(max_message);
-        Some(Self { close_timeout, control, decoder, doors, form, place, visitor })
+        Some(Self {
+            begun: None,
+            close_timeout,
+            control,
+            decoder,
+            doors,
+            form,
+            message_timeout,
+            place,
+            visitor,
+        })
     }
 
     /// Reads the only name of a raw relay.
@@ -107,7 +121,7 @@ impl Reader {
                 Ok(()) => {}
                 Err(last) => return Some(last),
             }
-            let expires_at = self.visitor.expires_at();
+            let (expires_at, due_at) = (self.visitor.expires_at(), self.due_at());
             tokio::select! {
                 biased;
                 () = self.control.ending() => {
@@ -115,9 +129,12 @@ impl Reader {
                         return None;
                     }
                 }
-                () = until(expires_at) => {
+                () = until(earlier(expires_at, due_at)) => {
                     if self.visitor.is_expired() {
                         return Some(Last { code: Some(4401), reason: "expired" });
+                    }
+                    if due_at.is_some_and(|at| at <= Instant::now()) {
+                        return Some(Last { code: Some(1008), reason: "too slow" });
                     }
                 }
                 read = take(input, &mut self.decoder) => {
@@ -147,6 +164,10 @@ impl Reader {
     /// Acts upon all that has come as a whole.
     async fn take_words(&mut self) -> Result<(), Last> {
         while let Some(incoming) = self.decoder.next()? {
+            // A control frame amid a message is not its end.
+            if !self.decoder.is_in_message() {
+                self.begun = None;
+            }
             match incoming {
                 Incoming::Close(code) => return Err(Last { code, reason: "" }),
                 Incoming::Pong => {}
@@ -156,7 +177,15 @@ impl Reader {
                 }
             }
         }
+        if self.decoder.is_in_frame() || self.decoder.is_in_message() {
+            self.begun.get_or_insert_with(Instant::now);
+        }
         Ok(())
+    }
+
+    /// Until when what has begun has to be whole.
+    fn due_at(&self) -> Option<Instant> {
+        self.begun.and_then(|begun| begun.checked_add(self.message_timeout))
     }
 
     async fn answer(&self, said: Incoming) {
@@ -237,6 +266,10 @@ async fn take(input: &mut Input, decoder: &mut Decoder) -> bool {
     matches!(read, Ok(1..))
 }
 
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -261,11 +294,13 @@ mod tests {
         let (passages, _passed) = mpsc::unbounded_channel();
         let shard = ShardHandle { asks, passages };
         let reader = Reader {
+            begun: None,
             close_timeout: Duration::ZERO,
             control: Arc::default(),
             decoder: Decoder::new(1),
             doors: Arc::new(Open),
             form: Form::Words,
+            message_timeout: Duration::ZERO,
             place: Place { id: ClientId { key: 0, number: 0 }, shard },
             visitor: Visitor::new("ann", ()),
         };

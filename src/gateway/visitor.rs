@@ -62,6 +62,26 @@ pub trait Standing: Send + Sync + 'static {
         true
     }
 
+    /// Takes note of one request for many things at once (`POST /batch`). By default it counts as a message.
+    ///
+    /// # Errors
+    ///
+    /// Where it asks more than it may, which is answered with 429: how long it is to wait, as `Retry-After`.
+    fn may_ask(&self) -> Result<(), Duration> {
+        if self.may_say() { Ok(()) } else { Err(Duration::from_secs(1)) }
+    }
+
+    /// Has the visitor read a name, among all that its user reads on any connection. What is returned is dropped when
+    /// this connection does not read it any more. By default there may be any number of names.
+    ///
+    /// # Errors
+    ///
+    /// When it may not: [`Denied::TooMany`], where its user reads as many others as it may.
+    fn hold(&self, name: &StreamName) -> Result<Box<dyn Any + Send + Sync>, Denied> {
+        let _ = name;
+        Ok(Box::new(()))
+    }
+
     /// How much later than they come the visitor is sent messages. Asked when it subscribes, and whenever
     /// [`version`](Self::version) has changed: then it reads on behind a gap, and a raw relay, which cannot
     /// tell of one, is closed with 1012. What is held meanwhile is bounded (16 MiB per name and delay), and

@@ -85,6 +85,7 @@ async fn hand_over(
         close_timeout: shared.config.close_timeout,
         doors: Arc::clone(&shared.doors),
         max_message: shared.config.max_message,
+        message_timeout: shared.config.message_timeout,
         shard: shared.shard(),
     };
     let Some(mut reader) = Reader::enter(client, arrival).await else { return };

@@ -166,6 +166,27 @@ async fn a_request_for_two_hosts_or_for_none_is_refused() {
     }
 }
 
+/// A body is read by who wants one, and then only of whoever was let in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_nobody_asked_for_is_not_waited_for() {
+    let world = World::new().await;
+    let router = wsmux::gateway::Entrance::builder().build().router();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let tickets = tokio::spawn(listen(listener, router, ListenConfig::default(), pending()));
+    for (addr, path, expected) in [(addr, "/ticket", 401), (world.addr, "/batch", 404)] {
+        for length in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+            let mut socket = TcpStream::connect(addr).await.unwrap();
+            let request = format!("POST {path} HTTP/1.1\r\nHost: test\r\n{length}\r\n\r\n1");
+            socket.write_all(request.as_bytes()).await.unwrap();
+            // The end comes by itself, not by a client that goes.
+            let said = rest(&mut socket).await;
+            assert_eq!(statuses(&said), [expected], "{path} {length}: {said}");
+        }
+    }
+    tickets.abort();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_without_measure_ends_its_connection() {
     let world = World::new().await;

@@ -3,6 +3,7 @@
 //!
 //! Time is real: everything waits for events, within [`soon`]. But where no socket is, it is paused.
 
+mod accounts;
 #[path = "../it/asker.rs"]
 mod asker;
 mod autobahn;

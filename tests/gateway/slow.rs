@@ -1,10 +1,10 @@
-//! Clients that do not read.
+//! Clients that do not read, or do not come to the end of what they say.
 
 use std::time::Duration;
 
 use wsmux::gateway::{GatewayConfig, Publisher, SlowClient};
 
-use crate::client::Client;
+use crate::client::{CLOSE, Client, PONG, TEXT, masked};
 use crate::{Stage, soon};
 
 /// Far more than the kernel takes for a socket whose other side does not read.
@@ -165,7 +165,7 @@ async fn who_is_behind_is_told_to_operators_until_it_is_not_there() {
 async fn one_that_asks_without_reading_is_closed_and_holds_its_queue_at_most() {
     let stage = Stage::with(config(SlowClient::DropOldest)).await;
     let asking = stage.client().await;
-    let pings = crate::client::masked(9, &[b'x'; 125]);
+    let pings = masked(9, &[b'x'; 125]);
     let mut at = 0;
     // Until it is noticed, whatever waits in between.
     soon(async {
@@ -180,4 +180,76 @@ async fn one_that_asks_without_reading_is_closed_and_holds_its_queue_at_most() {
     .await;
     assert_eq!(stage.gateway.stats().cut_off, 1);
     stage.until_clients(0).await;
+}
+
+/// Says these bytes, one per second, to a gateway that waits so long for a message. What it is told last, and when
+/// its place was free, if it was before the end.
+async fn dripped(message_timeout: Duration, said: &[u8]) -> ((u8, Vec<u8>), Option<Duration>) {
+    let config = GatewayConfig::default().message_timeout(message_timeout);
+    let stage = Stage::with(config).await;
+    let (ours, theirs) = tokio::io::duplex(1 << 10);
+    let service = hyper_util::service::TowerToHyperService::new(stage.gateway.router());
+    let io = hyper_util::rt::TokioIo::new(theirs);
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+    tokio::spawn(connection.with_upgrades());
+    let mut client = Client::open(ours, "/ws").await.unwrap_or_else(|_| panic!());
+    let (begun, mut gone) = (tokio::time::Instant::now(), None);
+    for byte in said {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut client.socket, &[*byte]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if stage.gateway.stats().clients == 0 {
+            gone.get_or_insert(begun.elapsed());
+        }
+    }
+    let mut last = client.frame().await.unwrap();
+    while last.0 > CLOSE {
+        last = client.frame().await.unwrap();
+    }
+    (last, gone)
+}
+
+/// Within this a message has to be whole.
+const WHOLE: Duration = Duration::from_secs(10);
+
+/// In one frame, and in a first one whose others never come, with what may stand between.
+fn half_messages() -> [Vec<u8>; 2] {
+    let mut first = masked(TEXT, b"{");
+    first[0] &= 0x7f;
+    let between = masked(PONG, b"");
+    let dripped = masked(TEXT, br#"{"type":"ping","id":7}"#);
+    [dripped, [first, between.clone(), between.clone(), between].concat()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_begun_and_not_finished_ends_its_connection_in_time() {
+    for half in half_messages() {
+        let ((opcode, payload), gone) = dripped(WHOLE, &half).await;
+        assert_eq!((opcode, &payload[..2]), (CLOSE, &1008_u16.to_be_bytes()[..]));
+        let gone = gone.expect("before it had said all");
+        // With the time that a client has to say goodbye.
+        assert!(gone >= WHOLE && gone <= WHOLE + Duration::from_secs(4), "{gone:?}");
+    }
+}
+
+/// What the deadline is for: without it the same clients stay, and hold what they have sent.
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_half_a_message_is_kept_for_as_long_as_it_takes() {
+    let [whole, mut open] = half_messages();
+    let hour = Duration::from_secs(3600);
+    let ((opcode, word), gone) = dripped(hour, &whole).await;
+    assert_eq!((opcode, gone), (TEXT, None));
+    assert!(String::from_utf8(word).unwrap().contains("pong"));
+    // Until it says goodbye.
+    open.extend(masked(CLOSE, &1000_u16.to_be_bytes()));
+    let ((opcode, payload), _) = dripped(hour, &open).await;
+    assert_eq!((opcode, &payload[..2]), (CLOSE, &1000_u16.to_be_bytes()[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_and_finishes_each_message_in_time_is_heard() {
+    // Eight seconds each.
+    let pongs: Vec<_> = (0..10).flat_map(|_| masked(PONG, b"ok")).collect();
+    let goodbye = masked(CLOSE, &1000_u16.to_be_bytes());
+    let ((opcode, payload), _) = dripped(WHOLE, &[pongs, goodbye].concat()).await;
+    assert_eq!((opcode, &payload[..2]), (CLOSE, &1000_u16.to_be_bytes()[..]));
 }

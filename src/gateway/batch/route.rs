@@ -43,6 +43,7 @@ async fn open(shared: &Arc<Shared>, request: Request) -> Result<Response, Respon
         let text = "say `Content-Type: application/json`";
         return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", text));
     }
+    visitor.standing().may_ask().map_err(too_fast)?;
     let place = desk.places.take(&(), shared.config.batches).ok_or_else(busy)?;
     let posted = read(body, shared.config.max_message, shared.config.write_timeout).await?;
     let most = shared.config.batch_requests.min(visitor.standing().max_names());
@@ -166,6 +167,14 @@ impl Open {
 fn busy() -> Response {
     let text = "as many batches run as may: try again later";
     ([(RETRY_AFTER, "1")], refused(StatusCode::SERVICE_UNAVAILABLE, "busy", text)).into_response()
+}
+
+fn too_fast(wait: Duration) -> Response {
+    // In whole seconds, and never too early.
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let text = "you post more batches than you may: try again later";
+    let answer = refused(StatusCode::TOO_MANY_REQUESTS, "too_many_messages", text);
+    ([(RETRY_AFTER, seconds.max(1).to_string())], answer).into_response()
 }
 
 fn bad(text: &str) -> Response {

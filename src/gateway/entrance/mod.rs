@@ -39,7 +39,7 @@ use self::refusal::{Refusal, Refused};
 use self::seat::Seat;
 use super::auth::{Auth, AuthError, Identity};
 use super::doors::Doors;
-use super::limits::{Addresses, Descriptors, Network, Origins, Place, Places};
+use super::limits::{Accounts, Addresses, Descriptors, Network, Origins, Owner, Place, Places};
 use super::tiers::{Tier, Tiers};
 use super::visitor::{Denied, Visitor};
 
@@ -63,6 +63,7 @@ use super::visitor::{Denied, Visitor};
 pub struct Entrance(Arc<Inner>);
 
 struct Inner {
+    accounts: Accounts,
     by_address: Places<Network>,
     by_user: Places<Arc<str>>,
     everybody: Places<()>,
@@ -176,7 +177,8 @@ impl Entrance {
                 Ok(visitor)
             }
             Err(AuthError::Missing) if settings.anonymous => {
-                seat.sit(settings.tiers.anonymous(), None);
+                let account = self.0.accounts.of(Owner::Address(network));
+                seat.sit(settings.tiers.anonymous(), account, None);
                 Ok(Visitor::new("anonymous", seat))
             }
             Err(AuthError::Missing) if settings.in_band && is_websocket(parts) => {
@@ -193,7 +195,9 @@ impl Entrance {
         let member = self.settings().tiers.member(identity).await;
         let most = member.tier().connections;
         let place: Option<Place<_>> = self.0.by_user.take(&identity.user, most);
-        seat.sit(member, Some(place.ok_or(Denied::TooMany)?));
+        let place = place.ok_or(Denied::TooMany)?;
+        let account = self.0.accounts.of(Owner::User(Arc::clone(&identity.user)));
+        seat.sit(member, account, Some(place));
         Ok(())
     }
 
@@ -319,6 +323,7 @@ impl EntranceBuilder {
     #[must_use]
     pub fn build(self) -> Entrance {
         Entrance(Arc::new(Inner {
+            accounts: Accounts::default(),
             by_address: Places::default(),
             by_user: Places::default(),
             everybody: Places::default(),

@@ -1,9 +1,10 @@
 //! What a visitor who was let in may do, and the places it has taken.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::gateway::limits::{Network, Pace, Place};
+use crate::gateway::limits::{Account, Network, Pace, Place};
 use crate::gateway::tiers::Member;
 use crate::gateway::visitor::{Denied, Standing};
 use crate::name::StreamName;
@@ -14,6 +15,7 @@ const UNKNOWN: u32 = 5;
 /// A connection's seat. Nobody is on it until somebody has said who it is.
 #[derive(Debug)]
 pub(super) struct Seat {
+    account: OnceLock<Arc<Account>>,
     _address: Place<Network>,
     _everybody: Place<()>,
     member: OnceLock<Arc<Member>>,
@@ -24,6 +26,7 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn new(everybody: Place<()>, address: Place<Network>) -> Self {
         Self {
+            account: OnceLock::new(),
             _address: address,
             _everybody: everybody,
             member: OnceLock::new(),
@@ -33,8 +36,14 @@ impl Seat {
     }
 
     /// Puts somebody on the seat, once: who comes later is not let on it, and gives its place back.
-    pub(super) fn sit(&self, member: Arc<Member>, place: Option<Place<Arc<str>>>) {
+    pub(super) fn sit(
+        &self,
+        member: Arc<Member>,
+        account: Arc<Account>,
+        place: Option<Place<Arc<str>>>,
+    ) {
         if self.member.set(member).is_ok() {
+            let _ = self.account.set(account);
             *self.user.lock().unwrap_or_else(PoisonError::into_inner) = place;
         }
     }
@@ -62,6 +71,22 @@ impl Standing for Seat {
     fn may_say(&self) -> bool {
         let rate = self.member.get().map_or(UNKNOWN, |member| member.tier().messages_per_second);
         self.pace.take(rate)
+    }
+
+    /// By what its user has asked on all connections, as each request may come by one of its own.
+    fn may_ask(&self) -> Result<(), Duration> {
+        let (Some(member), Some(account)) = (self.member.get(), self.account.get()) else {
+            return if self.may_say() { Ok(()) } else { Err(Duration::from_secs(1)) };
+        };
+        account.ask(member.tier().messages_per_second)
+    }
+
+    fn hold(&self, name: &StreamName) -> Result<Box<dyn Any + Send + Sync>, Denied> {
+        let (Some(member), Some(account)) = (self.member.get(), self.account.get()) else {
+            return Err(Denied::Proof);
+        };
+        let holding = account.hold(name, member.tier().names_per_user);
+        Ok(Box::new(holding.ok_or(Denied::TooMany)?))
     }
 
     fn delay(&self) -> Duration {

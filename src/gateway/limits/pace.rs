@@ -26,6 +26,22 @@ impl Pace {
         }
         is_due
     }
+
+    /// How long until one more may come; a minute where none ever may.
+    pub(in crate::gateway) fn due_in(&self, per_second: u32) -> Duration {
+        let second = Duration::from_secs(1);
+        let Some(apart) = second.checked_div(per_second) else { return 60 * second };
+        let now = Instant::now();
+        let used_up = *self.used_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = used_up.map_or(now, |at| at.max(now)) + apart;
+        next.duration_since(now).saturating_sub(second)
+    }
+
+    /// Whether it is as if nothing had come yet.
+    pub(in crate::gateway) fn is_idle(&self) -> bool {
+        let used_up = *self.used_up.lock().unwrap_or_else(PoisonError::into_inner);
+        used_up.is_none_or(|at| at <= Instant::now())
+    }
 }
 
 #[cfg(test)]

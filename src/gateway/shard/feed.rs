@@ -1,5 +1,6 @@
 //! One name of a shard: who reads it, and what comes on it, encoded once per form.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) client: usize,
+    /// Given back on drop.
+    _held: Box<dyn Any + Send + Sync>,
     pub(super) _reading: Reading,
     /// That of its visitor's standing when it was last allowed to read.
     version: u64,
@@ -82,8 +85,13 @@ impl Drop for Feed {
 
 impl Seat {
     /// A seat that was allowed by that version of its visitor's standing.
-    pub(super) fn new(client: usize, reading: Reading, version: u64) -> Self {
-        Self { client, _reading: reading, version }
+    pub(super) fn new(
+        client: usize,
+        held: Box<dyn Any + Send + Sync>,
+        reading: Reading,
+        version: u64,
+    ) -> Self {
+        Self { client, _held: held, _reading: reading, version }
     }
 
     /// Whether its visitor may still read the name, this much later than it comes. Asked before each

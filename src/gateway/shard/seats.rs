@@ -167,12 +167,13 @@ impl Shard {
         // Looked at first: a change in between is seen by the next delivery.
         let version = visitor.standing().version();
         visitor.may_read(name)?;
+        let held = visitor.standing().hold(name)?;
         let delay = visitor.standing().delay();
         let feed = match self.by_name.get(&(name.clone(), delay)) {
             Some(feed) => *feed,
             None => self.open(name, delay)?,
         };
-        let seat = Seat::new(client, self.hub.reads(name), version);
+        let seat = Seat::new(client, held, self.hub.reads(name), version);
         let seat = self.feeds[feed].seats.insert(seat);
         self.clients[client].names.push((feed, seat));
         Ok(())

@@ -123,7 +123,7 @@ impl Reader {
     }
 
     fn refuse(&mut self, at: usize, code: &'static str, why: &str, out: &mut BytesMut) {
-        self.cursors[at].is_done = true;
+        self.cursors[at].finish();
         let refused = Event::refused(self.cursors[at].tail.name().as_str(), code, why);
         self.put(at, &refused, None, out);
     }

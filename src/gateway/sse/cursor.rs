@@ -1,5 +1,6 @@
 //! Where a reader is in the events of one name.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ pub(super) struct Cursor {
     /// It has all up to that number.
     after: u64,
     changes: watch::Receiver<()>,
+    /// Given back when it is not read any more.
+    held: Option<Box<dyn Any + Send + Sync>>,
     /// Whether nothing comes any more.
     pub(super) is_done: bool,
     /// What comes next, and its number, if it was looked for.
@@ -41,7 +44,7 @@ impl Cursor {
     pub(super) fn new(
         (tail, changes): (Arc<Tail>, watch::Receiver<()>),
         start: Start,
-        reading: Reading,
+        (held, reading): (Box<dyn Any + Send + Sync>, Reading),
         version: u64,
         numbers: &Numbers,
     ) -> Self {
@@ -55,7 +58,8 @@ impl Cursor {
             }
         };
         let next = first.map(|first| (after, Arc::new(first)));
-        Self { after, changes, is_done: false, next, owes_gap, _reading: reading, tail, version }
+        let (held, is_done) = (Some(held), false);
+        Self { after, changes, held, is_done, next, owes_gap, _reading: reading, tail, version }
     }
 
     /// Goes on in another tail of the same name, which comes earlier or later: what lies between, if anything,
@@ -82,7 +86,7 @@ impl Cursor {
                     Some((number, Arc::new(Event::replayed(self.tail.name().as_str()))))
                 }
                 Next::Ended => {
-                    self.is_done = true;
+                    self.finish();
                     None
                 }
                 Next::Nothing => None,
@@ -96,6 +100,12 @@ impl Cursor {
         let (number, event) = self.next.take()?;
         (self.after, self.owes_gap) = (number, false);
         Some((self.tail.place(number), event))
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn finish(&mut self) {
+        self.is_done = true;
+        self.held = None;
     }
 
     /// What comes from now on wakes it.

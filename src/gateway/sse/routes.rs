@@ -60,12 +60,13 @@ async fn open(
     let was_at = last_event_id(&parts.headers);
     let mut cursors = Vec::with_capacity(valid.len());
     for name in &valid {
+        let held = visitor.standing().hold(name).map_err(denied)?;
         let tail = shared.tail(name, &visitor)?;
         let start = match was_at {
             None => Start::First,
             Some(id) => Start::Again(id.parse().ok()),
         };
-        let reading = shared.hub.reads(name);
+        let reading = (held, shared.hub.reads(name));
         cursors.push(Cursor::new(tail, start, reading, version, shared.numbers()));
     }
     let reader = Reader {
@@ -129,5 +130,9 @@ fn last_event_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn too_many() -> Response {
-    (StatusCode::FORBIDDEN, format!("{}\n", Denied::TooMany)).into_response()
+    denied(Denied::TooMany)
+}
+
+fn denied(why: Denied) -> Response {
+    (StatusCode::FORBIDDEN, format!("{why}\n")).into_response()
 }

@@ -25,13 +25,18 @@ pub struct Tier {
     pub connections: usize,
     /// How much later than others its users are sent messages. Default zero.
     pub delay: Duration,
-    /// Messages that each connection may send per second, with a burst of as many. Default 20: a page
-    /// that subscribes to a screenful one by one is well below.
+    /// Messages that each connection may send per second, with a burst of as many; and batches
+    /// (`POST /batch`) that one user may post, or one address of whoever is anonymous. Default 20: a page that
+    /// subscribes to a screenful one by one is well below.
     pub messages_per_second: u32,
     /// What it is called. A label in metrics.
     pub name: Arc<str>,
     /// Names that one connection may read at once. Default: as many as the gateway allows.
     pub names: usize,
+    /// Distinct names that one user may read at once on all connections; one address, of whoever is anonymous. A name
+    /// that is read on several counts once, and a request for a snapshot does not count. Where it becomes less, what
+    /// is read stays. Default: no limit of its own.
+    pub names_per_user: usize,
     /// Which names its users may read. Default: all.
     pub patterns: Vec<Pattern>,
 }
@@ -46,6 +51,7 @@ impl Tier {
             messages_per_second: 20,
             name: name.into(),
             names: usize::MAX,
+            names_per_user: usize::MAX,
             patterns: vec![Pattern::new("*")],
         }
     }

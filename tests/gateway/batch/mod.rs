@@ -82,12 +82,12 @@ struct Counter {
     pool: RequestPool,
 }
 
-fn config() -> GatewayConfig {
+pub(crate) fn config() -> GatewayConfig {
     GatewayConfig::default().shards(1)
 }
 
 /// `may/x` is asked as `x`, with the number that goes with it; `may/not` is not asked.
-fn gateway(pool: &RequestPool, config: GatewayConfig, doors: Guests) -> Gateway {
+pub(crate) fn gateway(pool: &RequestPool, config: GatewayConfig, doors: impl Doors) -> Gateway {
     let manager = WsManager::connect("ws://upstream/ws").unwrap();
     let map = |asked: &wsmux::gateway::BatchRequest<'_>| {
         let what = asked.name().as_str().strip_prefix("may/").filter(|what| *what != "not")?;
@@ -97,7 +97,7 @@ fn gateway(pool: &RequestPool, config: GatewayConfig, doors: Guests) -> Gateway 
     Gateway::builder(manager).config(config).doors(doors).batch(pool.clone(), map).build()
 }
 
-fn pool_of(
+pub(crate) fn pool_of(
     asker: Asker,
     config: PoolConfig,
     set: impl FnOnce(wsmux::WsManagerBuilder) -> wsmux::WsManagerBuilder,
@@ -188,7 +188,7 @@ impl Answer {
 }
 
 /// `may/0` to `may/count`.
-fn posted(count: usize) -> String {
+pub(crate) fn posted(count: usize) -> String {
     let names: Vec<String> = (0..count).map(|n| format!("may/{n}")).collect();
     serde_json::json!({ "requests": names }).to_string()
 }

@@ -220,6 +220,8 @@ pub(crate) struct OneTier {
     pub(crate) messages_per_second: Option<u32>,
     /// Names that one connection may read.
     pub(crate) names: Option<usize>,
+    /// Distinct names that one user may read on all connections.
+    pub(crate) names_per_user: Option<usize>,
     /// Which names, by pattern: `*` is any text. Default: all.
     pub(crate) patterns: Option<Vec<String>>,
 }
@@ -231,6 +233,7 @@ impl OneTier {
         tier.delay = self.delay.map_or(tier.delay, |delay| delay.0);
         tier.messages_per_second = self.messages_per_second.unwrap_or(tier.messages_per_second);
         tier.names = self.names.unwrap_or(tier.names);
+        tier.names_per_user = self.names_per_user.unwrap_or(tier.names_per_user);
         if let Some(patterns) = &self.patterns {
             tier.patterns = patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
         }
@@ -398,6 +401,7 @@ mod tests {
         delay = "15s"
         messages_per_second = 1
         names = 3
+        names_per_user = 4
         patterns = ["*@trade"]
         [tiers.users]
         ann = "free"
