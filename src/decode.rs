@@ -53,6 +53,15 @@ pub trait FromMessage: Sized {
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
         Self::from_message(entry.to_message())
     }
+
+    /// The next message, if `text` gives it and a text is all it takes: the short way to most messages
+    /// of a busy stream.
+    #[doc(hidden)]
+    #[inline]
+    #[must_use]
+    fn from_next_text(_: impl FnOnce() -> Option<Text>) -> Option<Self> {
+        None
+    }
 }
 
 impl<T: DeserializeOwned> FromMessage for T {
@@ -71,9 +80,13 @@ impl FromMessage for Message {
         Ok(message)
     }
 
-    #[inline]
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
         Ok(entry.to_message())
+    }
+
+    #[inline]
+    fn from_next_text(text: impl FnOnce() -> Option<Text>) -> Option<Self> {
+        text().map(Self::Text)
     }
 }
 
@@ -83,6 +96,11 @@ impl FromMessage for Text {
             Message::Text(text) => Ok(text),
             Message::Binary(_) => Err(DecodeError::of::<Self>("the message is binary", message)),
         }
+    }
+
+    #[inline]
+    fn from_next_text(text: impl FnOnce() -> Option<Self>) -> Option<Self> {
+        text()
     }
 }
 

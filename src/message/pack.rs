@@ -35,11 +35,10 @@ pub(crate) struct Pack {
 
 /// Where a text stands in a longer one, in bytes. In a pack, a message in memory of its own has its
 /// index there for an end, and no start.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
-}
+// In one word, as it is moved as one: a processor that is to read together what was just written in
+// two parts waits until it has left for the cache.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place(u64);
 
 /// A message in memory of its own.
 #[derive(Clone)]
@@ -50,7 +49,7 @@ enum Whole {
 
 /// What is at a place.
 enum Found<'a> {
-    Text(Range<usize>),
+    Text(Place),
     Whole(&'a Whole),
 }
 
@@ -58,20 +57,53 @@ impl Place {
     const NO_START: u32 = u32::MAX;
 
     #[inline]
+    pub(crate) fn new(start: u32, end: u32) -> Self {
+        Self(u64::from(end) << 32 | u64::from(start))
+    }
+
+    #[inline]
     fn of(start: usize, end: usize) -> Option<Self> {
         let end = u32::try_from(end).ok().filter(|end| *end < Self::NO_START)?;
-        Some(Self { start: u32::try_from(start).ok()?, end })
+        Some(Self::new(u32::try_from(start).ok()?, end))
+    }
+
+    #[inline]
+    fn start(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    pub(crate) fn end(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Where its message is in memory of its own, if it is.
+    #[inline]
+    fn whole(self) -> Option<usize> {
+        (self.start() == Self::NO_START).then_some(self.end() as usize)
     }
 
     /// The same place after so many bytes more.
     #[inline]
     fn after(self, bytes: u32) -> Self {
-        Self { start: self.start + bytes, end: self.end + bytes }
+        Self::new(self.start() + bytes, self.end() + bytes)
+    }
+
+    /// The place of a part of its text.
+    pub(super) fn part(self, part: Range<usize>) -> Option<Self> {
+        let start = self.start() as usize;
+        Self::of(start + part.start, start + part.end)
     }
 
     #[inline]
-    fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start() as usize..self.end() as usize
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.range().fmt(f)
     }
 }
 
@@ -123,9 +155,10 @@ impl Pack {
     /// Appends the texts at `places` of `row` by copying it, with what stands between them.
     pub(crate) fn push_row(&mut self, row: &str, places: &[Place]) {
         let start = self.texts.len();
-        let Some(Place { start, .. }) = Place::of(start, start + row.len()) else {
+        let Some(place) = Place::of(start, start + row.len()) else {
             return places.iter().for_each(|place| self.push_text(&row[place.range()]));
         };
+        let start = place.start();
         self.bytes += places.iter().map(|place| place.range().len()).sum::<usize>();
         self.texts.push_str(row);
         self.places.extend(places.iter().map(|place| place.after(start)));
@@ -145,7 +178,7 @@ impl Pack {
             Message::Text(text) => Whole::Text(text.into_own()),
         };
         let end = u32::try_from(self.whole.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { start: Place::NO_START, end });
+        self.places.push(Place::new(Place::NO_START, end));
         self.whole.push(whole);
     }
 
@@ -183,29 +216,29 @@ impl Pack {
     #[inline]
     fn find(&self, index: usize) -> Option<Found<'_>> {
         let place = *self.places.get(index)?;
-        if place.start == Place::NO_START {
-            return self.whole.get(place.end as usize).map(Found::Whole);
+        match place.whole() {
+            Some(index) => self.whole.get(index).map(Found::Whole),
+            None => Some(Found::Text(place)),
         }
-        Some(Found::Text(place.range()))
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<MessageRef<'_>> {
         Some(match self.find(index)? {
-            Found::Text(range) => MessageRef::packed(&self.texts, &range),
+            Found::Text(place) => MessageRef::packed(&self.texts, &place.range()),
             Found::Whole(Whole::Binary(bytes)) => MessageRef::binary(bytes),
             Found::Whole(Whole::Text(text)) => MessageRef::text(text.as_str()),
         })
     }
 
     #[inline]
-    pub(super) fn text(&self, range: &Range<usize>) -> &str {
-        self.texts.get(range.clone()).unwrap_or_default()
+    pub(super) fn text(&self, place: Place) -> &str {
+        self.texts.get(place.range()).unwrap_or_default()
     }
 
     #[inline]
-    pub(super) fn text_bytes(&self, range: &Range<usize>) -> &[u8] {
-        self.texts.as_bytes().get(range.clone()).unwrap_or_default()
+    pub(super) fn text_bytes(&self, place: Place) -> &[u8] {
+        self.texts.as_bytes().get(place.range()).unwrap_or_default()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = MessageRef<'_>> {
@@ -221,7 +254,7 @@ impl IntoIterator for Pack {
     fn into_iter(self) -> Self::IntoIter {
         let Self { places, texts, whole, .. } = self;
         let mut whole = whole.into_iter();
-        let message = |place: Place| match (place.start == Place::NO_START).then(|| whole.next()) {
+        let message = |place: Place| match place.whole().map(|_| whole.next()) {
             Some(Some(Whole::Binary(bytes))) => Message::Binary(bytes),
             Some(Some(Whole::Text(text))) => Message::Text(Text::own(text)),
             Some(None) | None => Message::text(texts.get(place.range()).unwrap_or_default()),
@@ -249,7 +282,7 @@ impl fmt::Debug for Pack {
 #[inline]
 pub(crate) fn message_of(pack: &Arc<Pack>, index: usize) -> Message {
     match pack.find(index) {
-        Some(Found::Text(range)) => Message::Text(Text::held(Arc::clone(pack), range)),
+        Some(Found::Text(place)) => Message::Text(Text::held(Arc::clone(pack), place)),
         Some(Found::Whole(whole)) => whole.message(),
         None => Message::Text(Text::from_static("")),
     }
@@ -269,10 +302,17 @@ impl Run {
     #[inline]
     pub(crate) fn message(self: &Arc<Self>, index: usize) -> Message {
         match self.0.find(index) {
-            Some(Found::Text(range)) => Message::Text(Text::among(Arc::clone(self), range)),
+            Some(Found::Text(place)) => Message::Text(Text::among(Arc::clone(self), place)),
             Some(Found::Whole(whole)) => whole.message(),
             None => Message::Text(Text::from_static("")),
         }
+    }
+
+    /// The message at `index`, if it is a small text.
+    #[inline]
+    pub(crate) fn text(self: &Arc<Self>, index: usize) -> Option<Text> {
+        let place = *self.0.places.get(index).filter(|place| place.whole().is_none())?;
+        Some(Text::among(Arc::clone(self), place))
     }
 
     #[inline]
@@ -323,6 +363,9 @@ mod tests {
             for (index, message) in all.iter().enumerate() {
                 prop_assert_eq!(&message_of(&shared, index), message);
                 prop_assert_eq!(&run.message(index), message);
+                let small = matches!(message, Message::Text(text) if text.len() <= SMALL);
+                let text = run.text(index).map(Message::Text);
+                prop_assert_eq!(text, small.then(|| message.clone()));
             }
             prop_assert_eq!(pack.into_iter().collect::<Vec<_>>(), all);
         }
@@ -333,7 +376,8 @@ mod tests {
         let pack: Pack = ["one", "zwölf"].into_iter().map(Message::from).collect();
         let pack = Arc::new(pack);
         let own = Message::text("zwölf");
-        for message in [message_of(&pack, 1), Run::new(Arc::clone(&pack)).message(1), own] {
+        let among = Run::new(Arc::clone(&pack)).message(1);
+        for message in [message_of(&pack, 1), among, own] {
             let bytes = message.as_bytes();
             let part = message.part(&bytes[1..4]);
             assert_eq!(part, Message::text("wö"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::pack::{Pack, Run};
+use super::pack::{Pack, Place, Run};
 
 /// UTF-8 text with a shared backing buffer. Cloning is cheap.
 ///
@@ -21,9 +21,9 @@ pub struct Text(Repr);
 #[derive(Clone)]
 enum Repr {
     /// One of a pack, whose references its reader counts.
-    Among(Arc<Run>, Range<usize>),
+    Among(Arc<Run>, Place),
     /// One of a pack.
-    Held(Arc<Pack>, Range<usize>),
+    Held(Arc<Pack>, Place),
     Own(Utf8Bytes),
 }
 
@@ -48,13 +48,13 @@ impl Text {
     }
 
     #[inline]
-    pub(super) fn among(run: Arc<Run>, range: Range<usize>) -> Self {
-        Self(Repr::Among(run, range))
+    pub(super) fn among(run: Arc<Run>, place: Place) -> Self {
+        Self(Repr::Among(run, place))
     }
 
     #[inline]
-    pub(super) fn held(pack: Arc<Pack>, range: Range<usize>) -> Self {
-        Self(Repr::Held(pack, range))
+    pub(super) fn held(pack: Arc<Pack>, place: Place) -> Self {
+        Self(Repr::Held(pack, place))
     }
 
     /// The text as a string slice.
@@ -62,8 +62,8 @@ impl Text {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Repr::Among(run, range) => run.pack().text(range),
-            Repr::Held(pack, range) => pack.text(range),
+            Repr::Among(run, place) => run.pack().text(*place),
+            Repr::Held(pack, place) => pack.text(*place),
             Repr::Own(text) => text.as_str(),
         }
     }
@@ -73,8 +73,8 @@ impl Text {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Repr::Among(run, range) => run.pack().text_bytes(range),
-            Repr::Held(pack, range) => pack.text_bytes(range),
+            Repr::Among(run, place) => run.pack().text_bytes(*place),
+            Repr::Held(pack, place) => pack.text_bytes(*place),
             Repr::Own(text) => text.as_str().as_bytes(),
         }
     }
@@ -95,10 +95,9 @@ impl Text {
     /// Those bytes of it, in the same memory; `None` if that is no text.
     pub(super) fn part(&self, part: Range<usize>) -> Option<Self> {
         self.as_str().get(part.clone())?;
-        let within = |whole: &Range<usize>| whole.start + part.start..whole.start + part.end;
         Some(match &self.0 {
-            Repr::Among(run, whole) => Self::among(Arc::clone(run), within(whole)),
-            Repr::Held(pack, whole) => Self::held(Arc::clone(pack), within(whole)),
+            Repr::Among(run, whole) => Self::among(Arc::clone(run), whole.part(part)?),
+            Repr::Held(pack, whole) => Self::held(Arc::clone(pack), whole.part(part)?),
             Repr::Own(text) => Self::try_from(Bytes::from(text.clone()).slice(part)).ok()?,
         })
     }

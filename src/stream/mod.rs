@@ -272,6 +272,15 @@ impl<T: FromMessage> Subscription<T> {
 
     #[inline]
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        match T::from_next_text(|| self.reader.text()) {
+            Some(value) => Poll::Ready(Some(Ok(value))),
+            None => self.poll_entry(cx),
+        }
+    }
+
+    /// The next item, whatever it is.
+    #[inline(never)]
+    fn poll_entry(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         match self.reader.here() {
             Some(entry) => match T::from_entry(&entry) {
                 Ok(value) => Poll::Ready(Some(Ok(value))),
@@ -287,7 +296,7 @@ impl<T: FromMessage> Subscription<T> {
     #[inline(never)]
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         match ready!(self.reader.poll_refill(cx)) {
-            Some(Next::Message) if self.reader.has_message() => self.poll_recv(cx),
+            Some(Next::Message) if self.reader.has_message() => self.poll_entry(cx),
             next => Poll::Ready(next.and_then(|next| self.item(next))),
         }
     }
@@ -333,6 +342,9 @@ impl<T: FromMessage> Many for Subscription<T> {
     }
 
     fn one_now(&mut self, cx: &mut Context<'_>) -> Option<Self::Item> {
+        if let Some(value) = T::from_next_text(|| self.reader.text()) {
+            return Some(Ok(value));
+        }
         if let Some(read) = self.reader.here().map(|entry| T::from_entry(&entry)) {
             return Some(self.judged(read));
         }

@@ -14,7 +14,7 @@ use crate::batch::{Batch, Entry, RUN, Taken};
 use crate::engine::defect::{Defect, seeded};
 use crate::engine::sync::register;
 use crate::error::{CloseReason, Gap};
-use crate::message::Run;
+use crate::message::{Run, Text};
 
 /// One reader of a topic. Dropping it frees its place.
 #[derive(Debug)]
@@ -194,6 +194,18 @@ impl Reader {
         // For fewer messages, it would cost more than it saves.
         let run = (len >= RUN).then_some(&self.walk.run);
         Some(Entry::new(batch, index).within(run))
+    }
+
+    /// The next message, if it is a small text of the batch that this reader is in, and others of that
+    /// batch were copied for it. Steps over it. So little code that it becomes a part of the reading
+    /// program's loop, in which a message need not be moved about in memory.
+    #[inline]
+    pub(crate) fn text(&mut self) -> Option<Text> {
+        let (batch, run) = (self.walk.batch.as_ref()?, self.walk.run.get()?);
+        let text = run.text((self.walk.cursor - batch.first) as usize)?;
+        self.walk.cursor += 1;
+        self.walk.at.store(self.walk.cursor, Relaxed);
+        Some(text)
     }
 
     /// The message that [`poll_next`](Self::poll_next) has announced with those of its batch that

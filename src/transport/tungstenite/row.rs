@@ -40,9 +40,8 @@ impl Row {
                 2 => rest[..2].fill(0),
                 _ => rest[..4].fill(0),
             }
-            place.start = self.len + head;
-            place.end = place.start + len;
-            (self.count, self.len) = (self.count + 1, place.end);
+            *place = Place::new(self.len + head, self.len + head + len);
+            (self.count, self.len) = (self.count + 1, place.end());
             taken += len as usize;
             if taken >= room {
                 break;
@@ -69,7 +68,7 @@ impl Row {
 #[cold]
 fn valid<'a, 'b>(bytes: &'a [u8], places: &'b [Place]) -> (&'a str, &'b [Place]) {
     let valid = from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
-    let whole = places.partition_point(|place| place.end as usize <= valid);
+    let whole = places.partition_point(|place| place.end() as usize <= valid);
     (from_utf8(&bytes[..valid]).unwrap_or_default(), &places[..whole])
 }
 
@@ -103,7 +102,7 @@ mod tests {
         let mut row = Row::new();
         row.take(&mut bytes, SMALL, usize::MAX, usize::MAX);
         let (text, places) = row.text(&bytes);
-        let part = |place: &Place| text[place.start as usize..place.end as usize].to_owned();
+        let part = |place: &Place| text[place.range()].to_owned();
         (places.iter().map(part).collect(), text.len())
     }
 
