@@ -80,6 +80,7 @@ impl FromMessage for Message {
         Ok(message)
     }
 
+    #[inline]
     fn from_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
         Ok(entry.to_message())
     }
