@@ -6,6 +6,10 @@
 /// A mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Defect {
+    /// A socket that has only read looks at no clock, however late it is.
+    CalmForgetsClocks,
+    /// A socket that has only read does not look whether there is something to send.
+    CalmForgetsPost,
     /// A connection that ended by itself leaves its streams to themselves.
     EndIsKept,
     /// A message whose sender has gone goes back to its place when its socket is lost.

@@ -59,6 +59,7 @@ fn the_first_seeds_hold() {
 #[test]
 fn seeded_defects_are_caught() {
     for defect in [
+        Defect::CalmForgetsClocks,
         Defect::EndIsKept,
         Defect::GapAtEveryHandover,
         Defect::GapIsNotSent,

@@ -11,6 +11,7 @@ use crate::engine::defect::Defect;
 
 /// Every mistake that the simulation must notice.
 pub(super) const DEFECTS: &[Defect] = &[
+    Defect::CalmForgetsClocks,
     Defect::EndIsKept,
     Defect::GapAtEveryHandover,
     Defect::GapIsNotSent,

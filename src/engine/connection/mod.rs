@@ -14,6 +14,7 @@
 
 mod ask;
 mod batch;
+mod calm;
 mod classify;
 mod context;
 mod desk;

@@ -38,8 +38,10 @@ use crate::transport::{BoxSocket, Control, Frame, Frames, Part, TransportError};
 
 pub(super) struct Open {
     /// Deadline of the armed `timer`.
-    armed: Moment,
+    pub(super) armed: Moment,
     pub(super) attempt: u32,
+    /// Whether nothing was left to do but to read.
+    pub(super) calm: bool,
     /// Whether the session knows that the socket is open.
     greeted: bool,
     /// Where there are several bases.
@@ -58,14 +60,14 @@ pub(super) struct Open {
     mask: Mask,
     pulse: Pulse,
     pub(super) ready: bool,
-    renewal: Renewal,
+    pub(super) renewal: Renewal,
     replacement: Replacement,
     pub(super) said: Said,
     pub(super) session: Box<dyn Session>,
     pub(super) socket: BoxSocket,
-    timer: Pin<Box<Sleep>>,
+    pub(super) timer: Pin<Box<Sleep>>,
     /// Once another socket is to take over.
-    word: Option<Box<Word>>,
+    pub(super) word: Option<Box<Word>>,
     _counted: OpenSocket,
 }
 
@@ -99,6 +101,7 @@ impl Open {
             armed: now.into(),
             owed: Owed::default(),
             attempt,
+            calm: false,
             greeted: false,
             home: Home::of(base, of, now),
             joins: request.joins().into(),
@@ -171,6 +174,7 @@ impl Open {
             self.speak(of, |session, cx| session.open(cx))?;
         }
         if of.link.signal.poll_take(cx).is_ready() {
+            self.calm = false;
             self.cancel_forsaken(of)?;
             self.reconcile(of)?;
             self.renewal.look();
@@ -180,6 +184,9 @@ impl Open {
             self.outbox.stalled_since().is_none() || !seeded(Defect::StalledWriteStopsReading);
         if reads && self.read(cx, of)? {
             give_way(cx); // There may be more; readers go first.
+        }
+        if self.is_calm(cx, of) {
+            return Ok(());
         }
         self.check_clocks(of)?;
         self.renew(of, cx)?;
@@ -197,6 +204,7 @@ impl Open {
             return Err(Ended::Unwanted);
         }
         self.arm(of, cx);
+        self.settle(of);
         Ok(())
     }
 
@@ -251,10 +259,14 @@ impl Open {
                     if relays {
                         of.members.relay(messages);
                     } else {
+                        self.calm = false;
                         self.receive(messages, of)?;
                     }
                 }
-                Part::Control(control) => self.hear(control)?,
+                Part::Control(control) => {
+                    self.calm = false;
+                    self.hear(control)?;
+                }
             }
         }
         Ok(())

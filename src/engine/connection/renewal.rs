@@ -55,6 +55,11 @@ impl Renewal {
         if used.asking.is_some() { None } else { used.next_look }
     }
 
+    /// Whether a fresh token is being asked for.
+    pub(super) fn is_asking(&self) -> bool {
+        self.0.as_ref().is_some_and(|used| used.asking.is_some())
+    }
+
     /// Renews the token once it is due. Ready with what came of it: after a failure the old token
     /// stays, and is looked at again.
     pub(super) fn poll(
