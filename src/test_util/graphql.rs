@@ -61,6 +61,13 @@ impl MockGraphql {
         told
     }
 
+    /// The documents of the operations that are not over, each once.
+    #[must_use]
+    pub fn documents(&self) -> BTreeSet<String> {
+        let lines = self.sockets.values();
+        lines.flat_map(|line| line.operations.values().cloned()).collect()
+    }
+
     /// Says `payload` as the next of what clients have completed: late.
     pub fn publish_late(&mut self, payload: &Value, out: &mut Out) {
         for (socket, line) in &self.sockets {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use wsmux::test_util::MockServer;
+use wsmux::test_util::{Mock, MockServer, MockTradingView};
 
 use super::serve::{Gateway, Temporary};
 use super::*;
@@ -110,6 +110,38 @@ async fn a_batch_asks_what_the_configuration_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn histories_of_tradingview_are_asked_by_their_parameters_alone() {
+    let mock = Mock::on_port(MockTradingView::default()).await.unwrap();
+    let text = config("tradingview", &mock.url(), r#"["history"]"#);
+    let file = Temporary::new("batch-charts", &text);
+    let gateway = Gateway::start(&["--demo", "--config", file.path()]).await;
+    let history = json!({ "symbol": "NASDAQ:AAPL", "resolution": "1", "count": 3 });
+    let command = json!({ "m": "quote_create_session", "p": ["qs_1"] });
+    let wishes = json!([
+        { "name": "history", "params": history },
+        { "name": "history", "params": command },
+        "history",
+        { "name": "create_series", "params": history },
+    ]);
+    let (status, events) = post(&gateway.at, &wishes).await;
+    assert_eq!(status, 200, "{events:?}");
+    let results = events.iter().flat_map(|event| event["results"].as_array().into_iter().flatten());
+    let parts: Vec<_> = results.filter_map(|result| result["parts"].as_array()).collect();
+    let [parts] = parts[..] else { panic!("one history: {events:?}") };
+    let bars: usize = parts.iter().map(|part| part["data"]["s"].as_array().unwrap().len()).sum();
+    assert_eq!((parts.len(), bars), (2, 3), "{events:?}");
+    let outcomes = outcomes(&events, 4);
+    assert!(outcomes[1].is_string() && outcomes[2].is_string(), "{events:?}");
+    assert_eq!(outcomes[3], "unknown_name", "{events:?}");
+    mock.tell(|charts, _| {
+        let said: Vec<_> = charts.commands().iter().map(|(method, _)| &**method).collect();
+        assert!(!said.contains(&"quote_create_session"), "{said:?}");
+        assert_eq!(said.iter().filter(|method| **method == "create_series").count(), 1, "{said:?}");
+    });
+    assert_eq!(mock.faults(), []);
+}
+
+#[tokio::test]
 async fn there_are_no_batches_unless_they_are_configured() {
     let gateway = Gateway::start(&["--demo"]).await;
     assert_eq!(post(&gateway.at, &json!(["time"])).await.0, 404);
@@ -147,6 +179,7 @@ async fn batches_that_make_no_sense_are_refused_at_the_start() {
     for (text, why) in [
         (config("json-rpc", "ws://a/", "[]"), "[batch] has no methods"),
         (config("json-rpc", "ws://a/", r#"[""]"#), "is no method"),
+        (config("tradingview", "ws://a/", r#"["history", "a"]"#), "is none of TradingView's"),
         (config("json-rpc", "http://a/", r#"["a"]"#), "[batch]"),
         (config("direct", "ws://a/", r#"["a"]"#), "unknown variant"),
         (format!("{}in_flight = 0\n", config("json-rpc", "ws://a/", r#"["a"]"#)), "in_flight"),

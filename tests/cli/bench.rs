@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use wsmux::test_util::{Answer, MockServer};
 use wsmux::transport::Frame;
+use wsmux::{Text, WsManager};
 
 use super::mock::Exchange;
 use super::*;
@@ -89,6 +90,28 @@ async fn names_may_share_a_socket_by_the_protocol_of_the_server() {
     let (code, json) = measured(&arguments).await;
     assert_eq!((code, server.dials()), (Some(4), 1), "one socket for both: {json}");
     assert_eq!(run(&["bench", "--protocol", "canary", "ws://h", "x"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn what_the_mock_speaks_is_measured_and_served() {
+    for (protocol, field, names) in [
+        ("graphql", "\"data\"", ["subscription { one }", "subscription { two }"]),
+        ("tradingview", "\"n\"", ["NASDAQ:AAPL", "NASDAQ:MSFT"]),
+    ] {
+        let exchange = Exchange::start(&["--protocol", protocol, "--rate", "200"]).await;
+        let (code, json) = measured(
+            &[&["--protocol", protocol, "--seconds", "1", &exchange.url][..], &names].concat(),
+        )
+        .await;
+        assert_eq!(code, Some(0), "{protocol}: {json}");
+        assert!(json["messages"].as_u64().unwrap() > 20, "{protocol}: {json}");
+        let upstream = ["--anonymous", "--protocol", protocol, "--upstream", &exchange.url];
+        let gateway = serve::Gateway::start(&upstream).await;
+        let manager = WsManager::connect(&format!("ws://{}/ws", gateway.at)).unwrap();
+        let mut served = manager.subscribe::<Text>(names[0]).unwrap();
+        let first = within(served.recv()).await.unwrap().unwrap();
+        assert!(first.contains(field), "{first:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use wsmux::protocol::{
-    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Hyperliquid, JsonRpc, KrakenV2, Okx,
-    Phoenix, Protocol,
+    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, GraphqlWs, Hyperliquid, JsonRpc, KrakenV2,
+    Okx, Phoenix, Protocol, TradingView,
 };
 use wsmux::{
     CloseReason, Config, DisconnectReason, Gap, RetryPolicy, StreamError, Subscription, Text,
@@ -223,6 +223,12 @@ async fn each_protocol_is_spoken_as_its_client_speaks_it() {
     let exchange = start("phoenix", &[]).await;
     let phoenix = Phoenix::new(&exchange.url).unwrap();
     heard(phoenix, exchange, ["room:one", "room:two"], false).await;
+    let exchange = start("graphql", &[]).await;
+    let graphql = GraphqlWs::new(&exchange.url).unwrap().documents();
+    heard(graphql, exchange, ["subscription { one }", "subscription { two }"], false).await;
+    let exchange = start("tradingview", &[]).await;
+    let quotes = TradingView::new(&exchange.url).unwrap();
+    heard(quotes, exchange, ["NASDAQ:AAPL", "NASDAQ:MSFT"], false).await;
     let exchange = start("bybit", &[]).await;
     let bybit = Bybit::new(&exchange.url).unwrap();
     heard(bybit, exchange, ["spot:publicTrade.BTCUSDT", "linear:orderbook.50.BTCUSDT"], false)

@@ -526,6 +526,8 @@ pub(crate) enum Speaks {
     Deribit,
     /// A socket for each name.
     Direct,
+    /// Subscriptions of a GraphQL server (graphql-transport-ws); a name is a document.
+    Graphql,
     /// Hyperliquid's feeds.
     Hyperliquid,
     /// Subscriptions of an Ethereum node.
@@ -536,6 +538,9 @@ pub(crate) enum Speaks {
     Okx,
     /// Phoenix's channels.
     Phoenix,
+    /// TradingView's quotes.
+    #[value(name = "tradingview")]
+    TradingView,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]

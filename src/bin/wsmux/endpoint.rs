@@ -5,8 +5,9 @@ use std::fs;
 
 use http::{HeaderName, HeaderValue};
 use wsmux::protocol::{
-    self, BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Dial, DialError, Direct, Hyperliquid,
-    JsonRpc, KrakenV2, Lane, Okx, Phoenix, Protocol, Request, Session, UrlError, Verdict,
+    self, BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Dial, DialError, Direct, GraphqlWs,
+    Hyperliquid, JsonRpc, KrakenV2, Lane, Okx, Phoenix, Protocol, Request, Session, TradingView,
+    UrlError, Verdict,
 };
 use wsmux::transport::{Proxy, Tls, Tungstenite};
 use wsmux::{Config, FromMessage, InvalidName, Limits, StreamName, Subscription, WsManager};
@@ -85,11 +86,13 @@ fn protocol(url: &str, speaks: Speaks) -> Result<Box<dyn Protocol>, UrlError> {
         Speaks::Coinbase => Box::new(CoinbaseAdvanced::new(url)?),
         Speaks::Deribit => Box::new(Deribit::new(url)?),
         Speaks::Direct => Box::new(Direct::new(url)?),
+        Speaks::Graphql => Box::new(GraphqlWs::new(url)?.documents()),
         Speaks::Hyperliquid => Box::new(Hyperliquid::new(url)?),
         Speaks::JsonRpc => Box::new(JsonRpc::new(url)?),
         Speaks::Kraken => Box::new(KrakenV2::new(url)?),
         Speaks::Okx => Box::new(Okx::new(url)?),
         Speaks::Phoenix => Box::new(Phoenix::new(url)?),
+        Speaks::TradingView => Box::new(TradingView::new(url)?),
     })
 }
 

@@ -5,11 +5,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::operation::Defined;
 use self::session::Operations;
 use super::json::{InvalidJson, object, quote, with_field};
 use super::{
@@ -29,8 +29,8 @@ const CAPACITY: usize = 1000;
 /// Subscriptions of a GraphQL server, and queries and mutations on the same socket: the subprotocol
 /// `graphql-transport-ws`.
 ///
-/// A name is what an operation is [defined](Self::define) as; others are refused by `subscribe`. A
-/// reader gets the `payload` of each `next`, `{"data":…,"errors":…}`, as a slice of the frame it came in.
+/// A name is what an operation is [defined](Self::define) as, or with [`documents`](Self::documents) the
+/// document itself; others are refused by `subscribe`. A reader gets the `payload` of each `next`, `{"data":…,"errors":…}`, as a slice of the frame it came in.
 ///
 /// - The protocol confirms no subscription: a name counts as joined as soon as it is asked for. An
 ///   `error` before any `next` is a refusal ([`Rejected`](crate::CloseReason::Rejected), with the
@@ -71,7 +71,7 @@ pub struct GraphqlWs {
     capacity: usize,
     init: Option<String>,
     keep_alive: Option<(Duration, Duration)>,
-    operations: Arc<HashMap<String, String>>,
+    operations: Arc<Defined>,
     token_as: (String, String),
 }
 
@@ -95,7 +95,16 @@ impl GraphqlWs {
     /// Calls `operation` by `name`. The last definition of a name holds.
     #[must_use]
     pub fn define(mut self, name: impl Into<String>, operation: Operation) -> Self {
-        Arc::make_mut(&mut self.operations).insert(name.into(), operation.payload());
+        Arc::make_mut(&mut self.operations).by_name.insert(name.into(), operation.payload());
+        self
+    }
+
+    /// Has a name that is not [defined](Self::define) be the document of a subscription, such as
+    /// `subscription { price(symbol: "BTC") }`. Off by default: then such a name is refused. What does not
+    /// begin with `subscription` is refused in any case, so that a name is never a query or a mutation.
+    #[must_use]
+    pub fn documents(mut self) -> Self {
+        Arc::make_mut(&mut self.operations).documents = true;
         self
     }
 
@@ -145,7 +154,7 @@ impl GraphqlWs {
 
 impl Protocol for GraphqlWs {
     fn lane(&self, name: &StreamName) -> Result<Lane, InvalidName> {
-        match self.operations.contains_key(name.as_str()) {
+        match self.operations.payload(name.as_str()).is_some() {
             true => Ok(Lane::new("graphql")),
             false => Err(InvalidName::Unsupported {
                 why: "no operation is defined by this name: see `GraphqlWs::define`",
@@ -182,7 +191,7 @@ impl fmt::Debug for GraphqlWs {
         f.debug_struct("GraphqlWs")
             .field("base", &self.base)
             .field("capacity", &self.capacity)
-            .field("operations", &self.operations.len())
+            .field("operations", &self.operations.by_name.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,38 @@
 //! An operation, as a server is asked for it.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use crate::protocol::json::{InvalidJson, object, quote};
+
+/// What names stand for.
+#[derive(Clone, Default)]
+pub(super) struct Defined {
+    /// The payload of each name's `subscribe`.
+    pub(super) by_name: HashMap<String, String>,
+    /// Whether other names are documents.
+    pub(super) documents: bool,
+}
+
+impl Defined {
+    /// The payload of a name's `subscribe`.
+    pub(super) fn payload(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.by_name.get(name) {
+            Some(payload) => Some(Cow::Borrowed(payload)),
+            None if self.documents && is_subscription(name) => {
+                Some(Cow::Owned(Operation::new(name).payload()))
+            }
+            None => None,
+        }
+    }
+}
+
+/// Whether a document begins with a subscription: where another operation follows, servers refuse it, as
+/// nothing says which of them is meant.
+fn is_subscription(document: &str) -> bool {
+    let rest = document.strip_prefix("subscription");
+    rest.is_some_and(|rest| rest.starts_with([' ', '{', '(', '@']))
+}
 
 /// A GraphQL operation: a document, and what goes with it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use super::operation::Defined;
 use crate::message::Message;
 use crate::name::StreamName;
 use crate::protocol::courtesy::Courtesy;
@@ -20,8 +21,7 @@ use crate::protocol::{Cx, RequestId, Session, To, Unsupported, Verdict, short};
 
 pub(super) struct Operations {
     courtesy: Courtesy,
-    /// The payload of each name's `subscribe`.
-    defined: Arc<HashMap<String, String>>,
+    defined: Arc<Defined>,
     /// The payload of `connection_init`, until it is said.
     init: Option<String>,
     keep_alive: Option<KeepAlive>,
@@ -49,7 +49,7 @@ struct KeepAlive {
 
 impl Operations {
     pub(super) fn new(
-        defined: Arc<HashMap<String, String>>,
+        defined: Arc<Defined>,
         init: Option<String>,
         keep_alive: Option<(Duration, Duration)>,
     ) -> Self {
@@ -173,12 +173,12 @@ impl Session for Operations {
     fn join(&mut self, names: &[StreamName], cx: &mut Cx<'_>) {
         let defined = Arc::clone(&self.defined);
         for name in names {
-            let Some(payload) = defined.get(name.as_str()) else {
+            let Some(payload) = defined.payload(name.as_str()) else {
                 cx.rejected(name.as_str(), "no operation is defined by this name");
                 continue;
             };
             if !self.names.contains_key(name) {
-                let number = self.begin(Running::Name(name.clone(), false), payload, cx);
+                let number = self.begin(Running::Name(name.clone(), false), &payload, cx);
                 self.names.insert(name.clone(), number);
             }
             cx.joined(name.as_str());

@@ -84,6 +84,25 @@ fn an_error_refuses_a_name_of_which_nothing_came_and_ends_it_else() {
 }
 
 #[test]
+fn a_name_may_be_a_document_of_a_subscription_and_of_nothing_else() {
+    let lane = |graphql: &GraphqlWs, name: &str| graphql.lane(&StreamName::try_from(name).unwrap());
+    let (closed, open) = (graphql(), graphql().documents());
+    for name in ["subscription { ticks }", "subscription{a}", "subscription S($n: Int = 1) { b }"] {
+        assert!(lane(&closed, name).is_err() && lane(&open, name).is_ok(), "{name}");
+    }
+    for name in ["{ a }", "query { a }", "mutation { a }", "subscriptions", "subscription", "other"]
+    {
+        assert!(lane(&open, name).is_err(), "{name}");
+    }
+    assert!(lane(&open, "ticks").is_ok(), "what is defined is what it is defined as");
+    let mut talk = opened(&open);
+    let name = r#"subscription { a(b: "c") }"#;
+    let payload = r#"{"query":"subscription { a(b: \"c\") }"}"#;
+    assert_eq!(talk.join(&[name]), [subscribe(1, payload), joined(name)]);
+    assert_eq!(talk.join(&["mutation { a }"]).len(), 1, "refused, and nothing is sent");
+}
+
+#[test]
 fn requests_are_operations_whose_payloads_are_their_parts() {
     let mut talk = opened(&graphql());
     let query = r#"{"query":"{ hello }","variables":{}}"#;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::decimal::Decimal;
 
-/// How many changes back the book is known.
-const KEPT: usize = 1 << 18;
+/// How many changes back the book is known, unless told otherwise.
+pub(super) const KEPT: usize = 1 << 18;
 
 /// Quantities by price, both in units of 10^-8.
 pub(super) type Levels = BTreeMap<u64, u64>;
@@ -70,6 +70,8 @@ pub(super) struct History {
     /// The book before the first of `changes`, as of number `since`.
     base: Book,
     changes: VecDeque<(u64, Change)>,
+    /// How many of `changes` there may be.
+    kept: usize,
     now: Book,
     number: u64,
     since: u64,
@@ -79,7 +81,12 @@ impl History {
     /// An empty book, as of `number`.
     pub(super) fn new(number: u64) -> Self {
         let (base, now) = (Book::default(), Book::default());
-        Self { base, changes: VecDeque::new(), now, number, since: number }
+        Self { base, changes: VecDeque::new(), kept: KEPT, now, number, since: number }
+    }
+
+    /// From now on, the book is known that many changes back.
+    pub(super) fn keep(&mut self, changes: usize) {
+        self.kept = changes;
     }
 
     pub(super) fn now(&self) -> &Book {
@@ -98,13 +105,19 @@ impl History {
             self.changes.push_back((number, *change));
         }
         self.number = last;
-        while self.changes.len() > KEPT {
+        while self.changes.len() > self.kept {
             if let Some((number, change)) = self.changes.pop_front() {
                 self.base.apply(change);
                 // In the midst of a number, the book is that of no number.
                 self.since = number;
             }
         }
+    }
+
+    /// How many changes are known.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.changes.len()
     }
 
     /// The first number whose book is known.
@@ -166,6 +179,22 @@ mod tests {
             let book = history.at(number).unwrap();
             assert_eq!(book.bids.len(), 7);
             assert_eq!(book.bids[&(number % 7)], number + 1, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_as_much_as_it_is_told_and_the_book_now_is_known_in_any_case() {
+        for kept in [0, 1, 5] {
+            let mut history = History::new(0);
+            history.keep(kept);
+            for number in 1..=1000 {
+                history.advance(&[bid(number % 7, number)], number);
+                assert!(history.changes.len() <= kept);
+                let book = history.at(number).unwrap();
+                assert_eq!(book.bids, history.now().bids, "{kept}");
+            }
+            assert_eq!(history.oldest(), 1000 - kept as u64);
+            assert!(history.at(999 - kept as u64).is_none());
         }
     }
 

@@ -62,6 +62,14 @@ impl Market {
         })
     }
 
+    /// The same, with a book that is known so many changes back.
+    pub(super) fn keeping(mut self, changes: usize) -> Self {
+        if let Some(book) = &mut self.book {
+            book.keep(changes);
+        }
+        self
+    }
+
     /// What happens next, at `now` in milliseconds since 1970.
     pub(super) fn next(&mut self, now: u64) -> Event {
         let step = self.rng.random_range(0..=10) * TICK;

@@ -74,6 +74,7 @@ pub struct MockExchange {
 #[must_use]
 pub struct MockExchangeBuilder {
     faults: DepthFaults,
+    known: usize,
     rate: u32,
     seed: u64,
     certificate: Option<Certificate>,
@@ -84,6 +85,14 @@ impl MockExchangeBuilder {
     /// default. What is dropped is missing in [`MockExchange::delivered`] and the ledger's count, too.
     pub fn depth_faults(mut self, faults: DepthFaults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// How many changes back the books of `@depth` streams are known: what [`MockBook::at`] can tell, and how
+    /// old a stale snapshot may be. 262,144 by default, which is some 10 MB for each symbol. Fewer are for an
+    /// exchange that runs for long.
+    pub fn known_changes(mut self, changes: usize) -> Self {
+        self.known = changes;
         self
     }
 
@@ -116,6 +125,7 @@ impl MockExchangeBuilder {
             every,
             faults: self.faults,
             feeds: Mutex::default(),
+            known: self.known,
             seed: self.seed,
         });
         let shared = Arc::clone(&venue);
@@ -153,6 +163,7 @@ impl MockExchange {
     pub fn builder() -> MockExchangeBuilder {
         MockExchangeBuilder {
             faults: DepthFaults::default(),
+            known: book::KEPT,
             rate: 200,
             seed: 0,
             certificate: None,
@@ -247,6 +258,7 @@ struct Venue {
     every: Duration,
     faults: DepthFaults,
     feeds: Mutex<HashMap<String, Arc<Feed>>>,
+    known: usize,
     seed: u64,
 }
 
@@ -256,7 +268,7 @@ impl Venue {
         if let Some(feed) = self.find(name) {
             return Some(feed);
         }
-        let market = Market::new(name, self.seed)?;
+        let market = Market::new(name, self.seed)?.keeping(self.known);
         let seed = self.seed ^ market::fnv(name);
         let mishaps = market.book().map(|_| Mishaps::new(self.faults, seed));
         let feed = Arc::new(Feed::new(market, mishaps));

@@ -63,8 +63,8 @@ impl MockBook {
     }
 
     /// The book as of an update id, in the same form; `None` where it is too long ago (the last
-    /// 262,144 changes are known) or yet to come. At once, and without faults: the truth to compare
-    /// with.
+    /// 262,144 changes are known, or as many as were [asked for](super::MockExchangeBuilder::known_changes))
+    /// or yet to come. At once, and without faults: the truth to compare with.
     #[must_use]
     pub fn at(&self, id: u64) -> Option<String> {
         self.look(|_| id)

@@ -7,7 +7,7 @@ use crate::message::Message;
 /// own.
 ///
 /// Prices, quantities and numbers follow from the name and the seed; each message has the time that it is
-/// given. The changes of a `@depth` stream are remembered, up to 262,144 of them.
+/// given. What it was is not remembered: it takes no more room however long it goes on.
 ///
 /// ```
 /// use wsmux::test_util::Tape;
@@ -24,11 +24,25 @@ impl Tape {
     /// The stream of a name from its beginning, or `None` where the exchange has no such stream.
     #[must_use]
     pub fn new(name: &str, seed: u64) -> Option<Self> {
-        Market::new(name, seed).map(Self)
+        Market::new(name, seed).map(|market| Self(market.keeping(0)))
     }
 
     /// What happens next, at `now` in milliseconds since 1970.
     pub fn next(&mut self, now: u64) -> Message {
         self.0.next(now).message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tape_of_a_book_is_no_longer_the_longer_it_runs() {
+        let mut tape = Tape::new("btcusdt@depth", 7).unwrap();
+        for now in 0..10_000 {
+            tape.next(now);
+            assert_eq!(tape.0.book().unwrap().remembered(), 0);
+        }
     }
 }

@@ -127,6 +127,19 @@ async fn the_last_messages_can_be_listed() {
 }
 
 #[tokio::test]
+async fn a_book_is_known_as_far_back_as_was_asked_for() {
+    for (known, is_there) in [(0, false), (1_000_000, true)] {
+        let builder = MockExchange::builder().rate(1000).known_changes(known);
+        let exchange = builder.start().await.unwrap();
+        let book = exchange.book("btcusdt");
+        let mut client = connect(&exchange, "btcusdt@depth").await;
+        let first = ids(&many(&mut client, 200).await, "u")[0];
+        assert_eq!(book.at(first).is_some(), is_there, "{known}");
+        assert!(book.snapshot().await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_book_is_late_old_or_not_to_be_had_as_was_said() {
     let faults = DepthFaults { old_snapshots: 1.0, ..DepthFaults::default() };
     let exchange = MockExchange::builder().rate(1000).depth_faults(faults).start().await.unwrap();

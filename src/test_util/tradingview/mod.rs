@@ -88,6 +88,13 @@ impl MockTradingView {
         self.quote(symbol, "ok", values, out)
     }
 
+    /// The symbols whose quotes are wanted, each once.
+    #[must_use]
+    pub fn symbols(&self) -> BTreeSet<String> {
+        let sessions = self.sockets.values().flat_map(|line| line.quotes.values());
+        sessions.flatten().cloned().collect()
+    }
+
     /// Gives `symbol` up wherever it is wanted.
     pub fn end(&mut self, symbol: &str, out: &mut Out) {
         self.quote(symbol, "error", &json!({}), out);

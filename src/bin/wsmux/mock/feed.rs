@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use wsmux::Message;
 use wsmux::test_util::{
-    Answer, Handshake, MockBinance, MockBybit, MockCoinbase, MockDeribit, MockHyperliquid,
-    MockJsonRpc, MockKraken, MockOkx, MockPhoenix, Out, Service, SocketId, Tape,
+    Answer, Handshake, MockBinance, MockBybit, MockCoinbase, MockDeribit, MockGraphql,
+    MockHyperliquid, MockJsonRpc, MockKraken, MockOkx, MockPhoenix, MockTradingView, Out, Service,
+    SocketId, Tape,
 };
 use wsmux::transport::Frame;
 
@@ -210,6 +211,16 @@ impl Venue for MockDeribit {
     }
 }
 
+impl Venue for MockGraphql {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        for document in self.documents() {
+            if let Some(next) = names.row(&document).filter(|next| !next.is_lost) {
+                self.publish(&document, &json!({"data": next.message}), out);
+            }
+        }
+    }
+}
+
 impl Venue for MockHyperliquid {
     fn round(&mut self, names: &mut Names, out: &mut Out) {
         let mut subscriptions = self.subscriptions();
@@ -274,6 +285,18 @@ impl Venue for MockPhoenix {
             if let Some(next) = names.row(&topic).filter(|next| !next.is_lost) {
                 self.publish(&topic, "tick", &next.message, out);
             }
+        }
+    }
+}
+
+impl Venue for MockTradingView {
+    fn round(&mut self, names: &mut Names, out: &mut Out) {
+        for symbol in self.symbols() {
+            let Some(next) = names.row(&symbol).filter(|next| !next.is_lost) else { continue };
+            let row = next.message;
+            let price: Option<f64> = row["px"].as_str().and_then(|price| price.parse().ok());
+            let quote = json!({"lp": price, "lp_time": row["ts"], "volume": row["n"]});
+            self.publish(&symbol, &quote, out);
         }
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use wsmux::test_util::{
     Answer, Faulty, Garbage, Mock as Running, MockBinance, MockBybit, MockCoinbase, MockDeribit,
-    MockHyperliquid, MockJsonRpc, MockKraken, MockOkx, MockPhoenix, MockServer, MockServerBuilder,
-    Trouble,
+    MockGraphql, MockHyperliquid, MockJsonRpc, MockKraken, MockOkx, MockPhoenix, MockServer,
+    MockServerBuilder, MockTradingView, Trouble,
 };
 
 use self::feed::{Feed, Venue};
@@ -36,11 +36,15 @@ pub(crate) async fn run(args: Mock) -> Result<Exit, Failure> {
         Speaks::Bybit => serve(args, signals, MockBybit::default(), "/v5").await,
         Speaks::Coinbase => serve(args, signals, MockCoinbase::default(), "").await,
         Speaks::Deribit => serve(args, signals, MockDeribit::default(), "/ws/api/v2").await,
+        Speaks::Graphql => serve(args, signals, MockGraphql::default(), "/graphql").await,
         Speaks::Hyperliquid => serve(args, signals, MockHyperliquid::default(), "/ws").await,
         Speaks::Kraken => serve(args, signals, MockKraken::default(), "/v2").await,
         Speaks::JsonRpc => serve(args, signals, MockJsonRpc::default(), "").await,
         Speaks::Okx => serve(args, signals, MockOkx::default(), "/ws/v5").await,
         Speaks::Phoenix => serve(args, signals, MockPhoenix::default(), "/socket/websocket").await,
+        Speaks::TradingView => {
+            serve(args, signals, MockTradingView::default(), "/socket.io/websocket").await
+        }
     }
 }
 

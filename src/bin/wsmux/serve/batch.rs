@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::{Value, json};
 use wsmux::StreamName;
 use wsmux::gateway::{BatchRequest, GatewayBuilder};
-use wsmux::protocol::{BinanceApi, JsonRpc};
+use wsmux::protocol::{BinanceApi, JsonRpc, TradingView};
 use wsmux::requests::{Call, PoolConfig, Pooled, RequestPool, RequestPoolBuilder};
 
 use super::config::{Batch, BatchSpeaks, File, wrong};
@@ -19,10 +19,14 @@ use crate::exit::Failure;
 /// What the pool's connections are called in metrics and on the dashboard.
 const LABEL: &str = "batch";
 
+/// What TradingView can be asked: its parameters are all of the request.
+const HISTORY: &str = "history";
+
 /// Where clients' requests go, and which may.
 pub(super) struct Batches {
     allowed: Arc<RwLock<Allowed>>,
     pool: RequestPool,
+    speaks: BatchSpeaks,
 }
 
 /// What clients may ask.
@@ -30,10 +34,12 @@ pub(super) struct Batches {
 struct Allowed {
     idempotent: bool,
     methods: HashSet<String>,
+    speaks: BatchSpeaks,
 }
 
 impl Allowed {
-    fn of(config: &Batch) -> Result<Self, Failure> {
+    /// What `config` allows, of a server that speaks so.
+    fn of(config: &Batch, speaks: BatchSpeaks) -> Result<Self, Failure> {
         if config.methods.is_empty() {
             return Err(wrong("[batch] has no methods: nobody could ask anything"));
         }
@@ -42,8 +48,15 @@ impl Allowed {
         {
             return Err(wrong(format!("[batch]: {method:?} is no method")));
         }
+        let is_other = |method: &&String| *method != HISTORY;
+        if let (BatchSpeaks::TradingView, Some(method)) =
+            (speaks, config.methods.iter().find(is_other))
+        {
+            return Err(wrong(format!("[batch]: {method:?} is none of TradingView's methods"))
+                .hint("it has one, `history`"));
+        }
         let methods = config.methods.iter().cloned().collect();
-        Ok(Self { idempotent: config.idempotent, methods })
+        Ok(Self { idempotent: config.idempotent, methods, speaks })
     }
 
     /// What is sent for a method and its parameters.
@@ -51,9 +64,10 @@ impl Allowed {
         if !self.methods.contains(method) {
             return None;
         }
-        let body = match params {
-            Some(params) => json!({ "method": method, "params": params }),
-            None => json!({ "method": method }),
+        let body = match (self.speaks, params) {
+            (BatchSpeaks::TradingView, params) => params.unwrap_or_else(|| json!({})),
+            (_, Some(params)) => json!({ "method": method, "params": params }),
+            (_, None) => json!({ "method": method }),
         };
         let call = Call::new(body.to_string());
         Some(if self.idempotent { call.idempotent() } else { call })
@@ -64,8 +78,9 @@ impl Batches {
     /// What the configuration says, if it says anything. Opens nothing.
     pub(super) fn of(file: &File) -> Result<Option<Self>, Failure> {
         let Some(config) = &file.batch else { return Ok(None) };
-        let allowed = Arc::new(RwLock::new(Allowed::of(config)?));
-        Ok(Some(Self { allowed, pool: pool(config)? }))
+        let speaks = config.protocol;
+        let allowed = Arc::new(RwLock::new(Allowed::of(config, speaks)?));
+        Ok(Some(Self { allowed, pool: pool(config)?, speaks }))
     }
 
     /// The gateway, with them.
@@ -81,7 +96,9 @@ impl Batches {
     pub(super) fn check(old: Option<&Self>, file: &File) -> Result<Option<Checked>, Failure> {
         match (old, &file.batch) {
             (None, None) => Ok(None),
-            (Some(_), Some(config)) => Allowed::of(config).map(|allowed| Some(Checked(allowed))),
+            (Some(old), Some(config)) => {
+                Allowed::of(config, old.speaks).map(|allowed| Some(Checked(allowed)))
+            }
             _ => Err(wrong("whether there is a [batch] is that of the start")),
         }
     }
@@ -111,6 +128,10 @@ fn pool(config: &Batch) -> Result<RequestPool, Failure> {
         BatchSpeaks::JsonRpc => {
             let rpc = JsonRpc::new(url).map_err(|e| unusable(&e))?;
             RequestPoolBuilder::of(Pooled::new(rpc).unjoined(), LABEL)
+        }
+        BatchSpeaks::TradingView => {
+            let charts = TradingView::new(url).map_err(|e| unusable(&e))?;
+            RequestPoolBuilder::of(Pooled::new(charts).unjoined(), LABEL)
         }
     };
     let mut settings = PoolConfig::default();

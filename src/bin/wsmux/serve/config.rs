@@ -134,11 +134,14 @@ pub(crate) struct Batch {
 }
 
 /// How the server of batches speaks.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BatchSpeaks {
     BinanceApi,
     JsonRpc,
+    /// Histories: the only method.
+    #[serde(rename = "tradingview")]
+    TradingView,
 }
 
 /// What clients may take.

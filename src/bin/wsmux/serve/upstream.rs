@@ -1,8 +1,8 @@
 //! Where streams come from.
 
 use wsmux::protocol::{
-    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Direct, Hyperliquid, JsonRpc, KrakenV2, Okx,
-    Phoenix,
+    BinanceCombined, Bybit, CoinbaseAdvanced, Deribit, Direct, GraphqlWs, Hyperliquid, JsonRpc,
+    KrakenV2, Okx, Phoenix, TradingView,
 };
 use wsmux::test_util::MockExchange;
 use wsmux::{Config, Limits, WsManager, WsManagerBuilder};
@@ -27,16 +27,21 @@ fn builder(url: &str, speaks: Speaks) -> Result<WsManagerBuilder, Failure> {
         Speaks::Coinbase => WsManager::builder(CoinbaseAdvanced::new(url).map_err(Failure::usage)?),
         Speaks::Deribit => WsManager::builder(Deribit::new(url).map_err(Failure::usage)?),
         Speaks::Direct => WsManager::builder(Direct::new(url).map_err(Failure::usage)?),
+        Speaks::Graphql => {
+            WsManager::builder(GraphqlWs::new(url).map_err(Failure::usage)?.documents())
+        }
         Speaks::Hyperliquid => WsManager::builder(Hyperliquid::new(url).map_err(Failure::usage)?),
         Speaks::Kraken => WsManager::builder(KrakenV2::new(url).map_err(Failure::usage)?),
         Speaks::JsonRpc => WsManager::builder(JsonRpc::new(url).map_err(Failure::usage)?),
         Speaks::Okx => WsManager::builder(Okx::new(url).map_err(Failure::usage)?),
         Speaks::Phoenix => WsManager::builder(Phoenix::new(url).map_err(Failure::usage)?),
+        Speaks::TradingView => WsManager::builder(TradingView::new(url).map_err(Failure::usage)?),
     })
 }
 
 /// An exchange that makes no money, in this process.
 pub(super) async fn demo() -> Result<MockExchange, Failure> {
-    let exchange = MockExchange::builder().rate(20).start().await;
+    // Nobody asks what a book was: all names together take a few megabytes, however long it runs.
+    let exchange = MockExchange::builder().rate(20).known_changes(0).start().await;
     exchange.map_err(|e| Failure::io("cannot start the mock exchange", &e))
 }
