@@ -1,4 +1,4 @@
-//! The snippets in `docs/guide/clients.md`, each as somebody copies it: against the demo, and over streams
+//! The snippets in `docs/guide/clients.md` but for those of browsers, each as somebody copies it: against the demo, and over streams
 //! of which the test sends each message when the one before it has been shown.
 
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use crate::within;
 
 const PAGE: &str = include_str!("../../docs/guide/clients.md");
 const ANYBODY: &str = "[auth]\nanonymous = true";
+
+/// The language of what `scripts/browser` runs.
+const BROWSERS: &str = "html";
 
 /// What a snippet needs to run.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ struct Snippet {
     shows: Shows,
 }
 
-/// A block of the page, below its title.
+/// The blocks of the page, each below its title.
 fn blocks(page: &str) -> Vec<(&str, &str, &str)> {
     let mut found = Vec::new();
     for section in page.split("\n## ").skip(1) {
@@ -53,6 +56,11 @@ fn blocks(page: &str) -> Vec<(&str, &str, &str)> {
         }
     }
     found
+}
+
+/// Those that run here.
+fn ours(page: &str) -> Vec<(&str, &str, &str)> {
+    blocks(page).into_iter().filter(|(_, language, _)| *language != BROWSERS).collect()
 }
 
 /// A snippet that runs. Its folder goes with it.
@@ -237,12 +245,13 @@ snippets! {
     node_eventsource: "Node: eventsource", Needs::Npm("eventsource"), Shows::MessagesAndGaps;
     node_ws: "Node: ws", Needs::Npm("ws"), Shows::MessagesAndGaps;
     python_websockets: "Python: websockets", Needs::Pip("websockets"), Shows::MessagesAndGaps;
+    websocat: "websocat", Needs::Command("websocat"), Shows::MessagesAndGaps;
     wscat: "wscat", Needs::Npm("wscat"), Shows::Messages;
 }
 
 #[test]
 fn each_snippet_on_the_page_is_run() {
-    let mut found: Vec<_> = blocks(PAGE).into_iter().map(|(title, ..)| title).collect();
+    let mut found: Vec<_> = ours(PAGE).into_iter().map(|(title, ..)| title).collect();
     found.sort_unstable_by_key(|title| title.to_lowercase());
     let mut run = TITLES.to_vec();
     run.sort_unstable_by_key(|title| title.to_lowercase());
@@ -252,7 +261,7 @@ fn each_snippet_on_the_page_is_run() {
 #[test]
 fn a_snippet_that_nobody_runs_is_found() {
     let page = format!("{PAGE}\n## Perl\n\n```perl\nprint 1;\n```\n\n```sh\nperl it\n```\n");
-    let blocks = blocks(&page);
+    let blocks = ours(&page);
     assert_eq!(blocks.len(), TITLES.len() + 2);
     assert_eq!(blocks[TITLES.len()..], [("Perl", "perl", "print 1;"), ("Perl", "sh", "perl it")]);
 }
