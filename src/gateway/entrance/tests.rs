@@ -100,6 +100,28 @@ async fn an_address_over_the_limit_is_refused_and_an_ipv6_customer_is_one() {
     assert!(answer.is_err(), "what a client says of its address does not count");
 }
 
+/// What the doors are for: the twin of the tests beside it, each with one of them taken out.
+#[tokio::test(start_paused = true)]
+async fn where_a_door_is_taken_out_whom_it_refuses_comes_in() {
+    let (ann, nobody) = (request(Some(ANN), &[]), request(None, &[]));
+    let evil = request(Some(ANN), &[("origin", "https://evil.example")]);
+    assert!(come(&builder().origins(Origins::any()).build(), &evil).await.is_ok());
+    assert!(come(&builder().anonymous(true).build(), &nobody).await.is_ok());
+
+    let boundless = Tier { connections: usize::MAX, ..free() };
+    let entrance = builder().tiers(Tiers::one(boundless)).per_address(usize::MAX).build();
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(come(&entrance, &ann).await.unwrap());
+    }
+
+    let ours = Addresses::new().proxies(["2001:db8::/32".parse().unwrap()]);
+    let entrance = builder().per_address(1).addresses(ours).build();
+    let _held = entrance.admit(&ann, peer("2001:db8:1:2::1")).await.unwrap();
+    let forwarded = request(Some(ANN), &[("x-forwarded-for", "203.0.113.9")]);
+    assert!(entrance.admit(&forwarded, peer("2001:db8:1:2::2")).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_page_of_another_origin_is_refused_whatever_it_shows() {
     let entrance = builder().build();
