@@ -138,6 +138,19 @@ impl Gateway {
         self.0.numbers().positions()
     }
 
+    /// What its manager has counted, and the pool of batches where there is one: one text, as each metric
+    /// may be in it once.
+    pub(super) fn prometheus(&self) -> String {
+        #[cfg(feature = "requests")]
+        let text = {
+            let pool = self.0.batch.as_ref().map(batch::Desk::pool);
+            crate::requests::prometheus([self.manager()], pool)
+        };
+        #[cfg(not(feature = "requests"))]
+        let text = self.manager().prometheus();
+        text
+    }
+
     /// What it has done so far, and whom it serves.
     #[must_use]
     pub fn stats(&self) -> HubStats {

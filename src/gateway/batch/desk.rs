@@ -26,6 +26,11 @@ impl Desk {
         Self { map, places: Places::default(), pool }
     }
 
+    /// Where they are asked.
+    pub(in crate::gateway) fn pool(&self) -> &RequestPool {
+        &self.pool
+    }
+
     /// How many batches there are now.
     pub(in crate::gateway) fn running(&self) -> usize {
         self.places.count(&())

@@ -1,4 +1,4 @@
-//! `/metrics`: the library's text, and the gateway's families behind it.
+//! `/metrics`: the library's text, that of the pool of batches included, and the gateway's families behind it.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -22,7 +22,7 @@ pub(super) async fn serve(State(ops): State<Ops>) -> Response {
 type Samples = Vec<(Option<(&'static str, String)>, u64)>;
 
 pub(super) fn text(ops: &Ops) -> String {
-    let mut text = ops.gateway.manager().prometheus();
+    let mut text = ops.gateway.prometheus();
     let stats = ops.gateway.stats();
     let one = |value: u64| vec![(None, value)];
     let kinds = vec![

@@ -163,6 +163,35 @@ async fn metrics_are_clean_and_have_the_library_s_and_the_gateway_s() {
     assert_ne!(promtool(&torn).unwrap(), "", "and finds what is wrong");
 }
 
+#[cfg(feature = "requests")]
+#[tokio::test(start_paused = true)]
+async fn metrics_have_the_pool_of_batches_where_there_is_one() {
+    let (without, _server) = ops();
+    let text = body(ask(without.admin(), "GET", "/metrics", Some(TOKEN)).await).await;
+    assert!(!text.contains("ws_request_pool"), "{text}");
+
+    let direct = Direct::new("ws://backend.example/secret-path").unwrap();
+    let pool = crate::requests::RequestPool::builder(direct, "x");
+    let pool = pool.manager(|manager| manager.label("batch")).build().unwrap();
+    let manager = without.gateway.manager().clone();
+    let gateway = Gateway::builder(manager).batch(pool, |_| None).build();
+    let ops = Ops::new(gateway);
+    for uri in ["/metrics", "/stats?format=prometheus"] {
+        let text = body(ask(ops.admin(), "GET", uri, None).await).await;
+        for line in [
+            "ws_request_pool_requests_total{manager=\"batch\",outcome=\"answered\"} 0",
+            "ws_manager_active_connections{manager=\"batch\"} 0",
+            "ws_manager_active_connections{manager=\"default\"} 0",
+            "# TYPE ws_manager_active_connections gauge",
+            "ws_gateway_delivered_total 0",
+        ] {
+            assert_eq!(text.lines().filter(|l| *l == line).count(), 1, "{line}\n{text}");
+        }
+        assert!(!text.contains("backend.example"), "{text}");
+        assert_eq!(promtool(&text).unwrap_or_default(), "", "promtool finds nothing");
+    }
+}
+
 /// What `promtool check metrics` says; `None` where it is not installed.
 fn promtool(text: &str) -> Option<String> {
     let mut child = Command::new("promtool")
