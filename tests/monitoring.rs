@@ -1,8 +1,8 @@
 //! The files in `monitoring/` ask for what there is: every metric, label and value that a query
-//! names is in the text of a manager or a gateway, every metric has a panel, and every alert has an entry in
+//! names is in the text of a manager, a pool or a gateway, every metric has a panel, and every alert has an entry in
 //! the runbook.
 
-#![cfg(feature = "gateway")]
+#![cfg(all(feature = "cache", feature = "gateway"))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -163,11 +163,25 @@ async fn the_texts_are_written_for_promtool() {
 async fn text() -> String {
     let gateway = gateway().await;
     let own = gateway.find("# HELP ws_gateway").expect("it writes of itself");
-    managers().await + &gateway[own..]
+    managers().await + pools().await.as_str() + &gateway[own..]
+}
+
+/// What a pool writes, without its manager.
+async fn pools() -> String {
+    use wsmux::requests::{CacheConfig, RequestPool};
+
+    let (transport, _server) = memory::pair();
+    let pool = RequestPool::builder(Direct::new("ws://test/").unwrap(), "x")
+        .cache(CacheConfig::default())
+        .manager(|manager| manager.transport(transport).limiter(Limiter::new()).label("pool"))
+        .build()
+        .unwrap();
+    let text = wsmux::requests::prometheus([], [&pool]);
+    let own = text.find("# HELP ws_request").expect("it writes of itself");
+    text[own..].to_owned()
 }
 
 /// The same of pools, and of a manager beside them.
-#[cfg(feature = "cache")]
 #[tokio::test(start_paused = true)]
 async fn the_text_of_pools_is_written_for_promtool() {
     use wsmux::requests::{CacheConfig, Call, RequestPool};
