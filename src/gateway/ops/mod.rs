@@ -11,7 +11,7 @@
 //! | [`Ops::admin`] adds | |
 //! |---|---|
 //! | `GET /health` | with all findings, names of streams included |
-//! | `GET /metrics` | for Prometheus: the library's and the gateway's |
+//! | `GET /metrics` | for Prometheus: the library's, those of a pool that answers batches, and the gateway's |
 //! | `GET /stats` | for people: JSON; `?format=prometheus` is `/metrics` |
 //! | `POST /admin/sweep` | closes the streams that nobody reads |
 //! | `POST /admin/reconnect/{name}` | has another socket take a stream over |
