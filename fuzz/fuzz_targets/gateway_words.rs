@@ -67,13 +67,14 @@ fn query(text: &str) {
 fn names(query: &str) -> Option<Vec<String>> {
     let decoded = |text: &str| {
         let spaces = text.replace('+', " ");
-        percent_decode_str(&spaces).decode_utf8_lossy().into_owned()
+        percent_decode_str(&spaces).decode_utf8().map(|text| text.into_owned()).ok()
     };
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let mut all = pairs
+    let read: Option<Vec<_>> = pairs
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(key, value)| (decoded(key), decoded(value)))
-        .filter(|(key, _)| key == "names");
+        .map(|(key, value)| Some((decoded(key)?, decoded(value)?)))
+        .collect();
+    let mut all = read?.into_iter().filter(|(key, _)| key == "names");
     let (_, names) = all.next()?;
     if all.next().is_some() {
         return None;

@@ -206,7 +206,9 @@ impl Channels {
         match (&*extension, &*status) {
             ("postgres_changes", "ok") => {
                 let Some(channel) = self.channels.get_mut(&*frame.topic) else { return };
-                channel.flows = true;
+                if std::mem::replace(&mut channel.flows, true) {
+                    return; // It is said again.
+                }
                 let changes = channel.names.iter().filter(|(_, want)| want.is_changes());
                 changes.for_each(|(name, _)| cx.joined(name.as_str()));
             }

@@ -220,6 +220,7 @@ fn a_name_of_changes_is_joined_when_they_flow() {
     );
     assert_eq!(talk.hear(ROOM), [joined("room#broadcast:x"), joined("room#presence")]);
     assert_eq!(talk.hear(FLOWS), [joined("room#changes:todos")]);
+    assert_eq!(talk.hear(FLOWS), [], "it is joined once");
     let change = |id| {
         format!(
             r#"[null,null,"realtime:room","postgres_changes",{{"ids":[3,{id}],"data":{{"type":"INSERT"}}}}]"#
