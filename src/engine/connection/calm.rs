@@ -9,8 +9,8 @@
 //! 1. Whatever can need the rest of a turn ends the calm: a clock (the timer is armed for the first
 //!    one), a change of what is wanted (the signal), a message to send (the post), and all that a
 //!    session hears or says.
-//! 2. While a socket is calm, each of these wakes its task: their wakers are those of the last whole
-//!    turn, and stay.
+//! 2. While a socket is calm, each of these wakes its task: the post is asked in each turn, and the
+//!    wakers of the others are those of the last whole turn, and stay.
 
 use std::task::Context;
 
