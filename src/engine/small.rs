@@ -4,6 +4,7 @@
 //! is empty, and a hash map begins with several places: with one socket per name, that was a third of
 //! what a connection took.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound::{Included, Unbounded};
 use std::ops::{Deref, DerefMut};
@@ -55,11 +56,14 @@ impl<T: Ord> Few<T> {
         }
     }
 
-    pub(crate) fn contains(&self, item: &T) -> bool {
+    pub(crate) fn contains<Q: Ord + ?Sized>(&self, item: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
         match self {
             Self::Many(many) => many.contains(item),
             Self::None => false,
-            Self::One(one) => one == item,
+            Self::One(one) => one.borrow() == item,
         }
     }
 
@@ -129,7 +133,10 @@ impl<T: Ord> Rare<T> {
         self.0.as_ref()?.first()
     }
 
-    pub(crate) fn contains(&self, item: &T) -> bool {
+    pub(crate) fn contains<Q: Ord + ?Sized>(&self, item: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
         self.0.as_ref().is_some_and(|few| few.contains(item))
     }
 

@@ -225,6 +225,29 @@ async fn a_name_left_and_wanted_again_while_there_is_no_room_is_left_first_and_j
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_before_the_server_is_told_to_stop_is_no_fault_of_its() {
+    let (manager, mut server) = paced(2, config());
+    let (_stays, leaves) = (subscribe(&manager, "a"), subscribe(&manager, "ab"));
+    let mut peer = server.accept().await;
+    while !leaves.status().is_open() {
+        confirm(&mut peer).await;
+        time::sleep(MS).await;
+    }
+    let _asked = manager.send("a", "the last that there is room for").now_or_never();
+    drop(leaves);
+    settle().await;
+    peer.send_all(["ab:on", "ac:for nobody"]);
+    settle().await;
+    assert!(!heard(&mut peer).contains(&"-ab".to_owned()), "there is no room yet");
+    assert_eq!(manager.metrics().unroutable, 1);
+    time::sleep(SECOND).await;
+    assert_eq!(heard(&mut peer), ["-ab"]);
+    peer.send("ab:and on");
+    settle().await;
+    assert_eq!(manager.metrics().unroutable, 2, "it knows");
+}
+
+#[tokio::test(start_paused = true)]
 async fn names_that_come_and_go_while_there_is_no_room_cost_no_message() {
     let (manager, mut server) = paced(2, config());
     let _stays = subscribe(&manager, "a");

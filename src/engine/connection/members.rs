@@ -326,9 +326,15 @@ impl Members {
             To::All if self.members.len() == 1 => self.members.iter().next().map(|(key, _)| key),
             To::All => return self.data_for_all(&payload, mark),
         };
-        if !known.is_some_and(|key| self.hand_to(key, payload, mark)) {
+        if !known.is_some_and(|key| self.hand_to(key, payload, mark)) && !self.is_farewell(to) {
             self.tools.metrics.unroutable(1);
         }
+    }
+
+    /// Whether what comes for nobody is of a name that the server has yet to be told to stop. It
+    /// does what it was asked to.
+    fn is_farewell(&self, to: To<'_>) -> bool {
+        matches!(to, To::Name(name) if self.leaving.contains(name))
     }
 
     fn data_for_all(&mut self, payload: &Message, mark: Mark) {
