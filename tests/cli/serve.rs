@@ -276,6 +276,21 @@ async fn without_a_place_for_operators_the_dashboard_is_where_clients_are() {
     assert!(gateway.lines.contains(&format!("dashboard http://{}/", gateway.at)));
 }
 
+#[tokio::test]
+async fn a_demo_without_a_place_for_operators_shows_all_and_lets_nobody_change_anything() {
+    let gateway = Gateway::start(&["--demo"]).await;
+    assert_eq!(gateway.admin.as_ref(), Some(&gateway.at));
+    for path in ["/livez", "/readyz", "/health", "/metrics", "/stats"] {
+        assert_eq!(gateway.get(path).await.0, 200, "{path}");
+    }
+    assert_eq!(ask(&gateway.at, "POST", "/admin/sweep", "").await.0, 403);
+    let upstream = ["--anonymous", "--upstream", "ws://127.0.0.1:1"];
+    let no_demo = Gateway::start(&upstream).await;
+    for path in ["/metrics", "/stats", "/admin/sweep"] {
+        assert_eq!(no_demo.get(path).await.0, 404, "{path}");
+    }
+}
+
 /// The first event of a stream of events, for one who has seen `last`, if anything.
 async fn first_event(at: &str, last: Option<&str>) -> String {
     let last = last.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();

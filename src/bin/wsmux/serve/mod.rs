@@ -125,7 +125,12 @@ impl Serving {
         };
         let (stop, stage) = watch::channel(Stage::Serving);
         let mut lines = lines(&public, admin.as_ref(), args.demo);
-        let (router, operators) = routers(&gateway, &doors, &ops, admin.is_some());
+        let place = match admin {
+            Some(_) => Operators::Apart,
+            None if args.demo => Operators::WithClients,
+            None => Operators::Nowhere,
+        };
+        let (router, operators) = routers(&gateway, &doors, &ops, place);
         let mut tasks = vec![serve(public, router, stage.clone(), Stage::Draining)];
         tasks.extend(admin.map(|admin| serve(admin, operators, stage, Stage::Over)));
         let state = match kept {
@@ -178,18 +183,29 @@ impl Serving {
     }
 }
 
+/// Where what operators see is served.
+#[derive(Clone, Copy, Debug)]
+enum Operators {
+    Apart,
+    Nowhere,
+    WithClients,
+}
+
 /// What clients and operators find. The dashboard shows everybody's streams: where operators have a place of
-/// their own, it is there, and with it what its pages read from.
-fn routers(gateway: &Gateway, doors: &Doors, ops: &Ops, has_admin: bool) -> (Router, Router) {
-    let public = gateway.router().merge(doors.entrance.router()).merge(ops.public());
-    let admin = ops.admin();
-    if has_admin {
-        (
-            public,
-            admin.merge(gateway.router()).merge(doors.entrance.router()).merge(gateway.pages()),
-        )
-    } else {
-        (public.merge(gateway.pages()), admin)
+/// their own, it is there, and with it what its pages read from. A demo has nothing to hide.
+fn routers(gateway: &Gateway, doors: &Doors, ops: &Ops, operators: Operators) -> (Router, Router) {
+    let clients = gateway.router().merge(doors.entrance.router());
+    match operators {
+        Operators::Apart => {
+            let admin = ops.admin().merge(clients.clone()).merge(gateway.pages());
+            (clients.merge(ops.public()), admin)
+        }
+        Operators::Nowhere => {
+            (clients.merge(ops.public()).merge(gateway.pages()), Router::default())
+        }
+        Operators::WithClients => {
+            (clients.merge(ops.admin()).merge(gateway.pages()), Router::default())
+        }
     }
 }
 
@@ -254,8 +270,8 @@ fn lines(public: &TcpListener, admin: Option<&TcpListener>, demo: bool) -> Strin
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
     };
     let mut text = format!("clients http://{}\n", shown(public));
-    if let Some(admin) = admin {
-        text += &format!("operators http://{}\n", shown(admin));
+    if let Some(operators) = admin.or(demo.then_some(public)) {
+        text += &format!("operators http://{}\n", shown(operators));
     }
     text += &format!("dashboard http://{}/\n", shown(admin.unwrap_or(public)));
     if demo {
@@ -264,6 +280,7 @@ fn lines(public: &TcpListener, admin: Option<&TcpListener>, demo: bool) -> Strin
             "ws://{}/ws/btcusdt@trade",
             "http://{}/sse/btcusdt@trade",
             "http://{}/snapshot/btcusdt@trade",
+            "http://{}/metrics",
         ] {
             text += &format!("try {}\n", url.replace("{}", &at));
         }
