@@ -1,19 +1,19 @@
 //! The command line.
 
-use std::ffi::OsString;
-use std::io::Write as _;
+mod examples;
+mod refusal;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::ErrorKind;
 use clap::{ArgAction, Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wsmux::test_util::After;
 
+pub(crate) use self::refusal::refused;
 use crate::bench::{Field, field};
-use crate::exit::{Exit, Failure};
 use crate::values::{Rate, Retry, Speed, duration, rate, retry, speed, when};
 
 const STYLES: Styles = Styles::styled()
@@ -22,113 +22,13 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Green.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  ended as asked (Ctrl-C, SIGTERM, --count, --for, the output's reader went
-     away); doctor: all is well
-  1  a stream that had been open was lost for good; doctor: the WebSocket opens
-     and does not last; record, replay: the file cannot be written, or is damaged
-  2  the command line makes no sense
-  3  no connection: DNS, TCP, a proxy, TLS, or no answer in time
-  4  the server refuses: an HTTP status, or it is no WebSocket server
-  5  doctor: the stream works, with something worth a look";
-
-const TAIL_EXAMPLES: &str = "\
-Examples:
-  Two streams, for people:
-    wsmux tail wss://stream.binance.com:9443/ws btcusdt@trade ethusdt@trade
-  The name elsewhere in the URL, here in the query:
-    wsmux tail 'wss://host/feed?stream={name}' book
-  A hundred messages for a program:
-    wsmux tail --format json --count 100 wss://host/ws trades | jq .payload.p
-  A busy feed on a slow terminal, twice a second, the latest only:
-    wsmux tail --conflate --rate 2 wss://host/ws book
-  How busy is it? Ten seconds of counting:
-    wsmux tail --stats --for 10s --format raw wss://host/ws trades > /dev/null
-
-With --format json each line is an object. A message:
-  {\"name\":…,\"received\":…,\"type\":\"json\"|\"text\"|\"binary\",\"payload\":…}
-whose payload is the message itself, a string, or base64. All else has \"notice\":
-gap, status, closed, stats.";
-
-const RECORD_EXAMPLES: &str = "\
-Examples:
-  A day of two streams, to be had tomorrow:
-    wsmux record --for 24h -o monday.rec wss://stream.binance.com:9443/ws \\
-        btcusdt@trade ethusdt@trade
-  Each day into one file, whatever happens to the machine:
-    wsmux record --append -o feed.rec wss://host/ws trades";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  As it was, for people:
-    wsmux replay monday.rec
-  A day in an hour, one stream of it:
-    wsmux replay --speed 24 monday.rec btcusdt@trade
-  All of it for a program, as fast as it reads:
-    wsmux replay --speed max --format json monday.rec | jq .payload.p";
-
-const DOCTOR_EXAMPLES: &str = "\
-Examples:
-  Why does it not connect?
-    wsmux doctor wss://stream.binance.com:9443/ws btcusdt@trade
-  A private CA and a token, without the token in the list of processes:
-    wsmux doctor --ca ca.pem --header @token.txt wss://host/ws orders
-  As a check of a monitor:
-    wsmux doctor --json --timeout 3s --listen 5s wss://host/ws ticks";
-
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  Something to look at, without a network:
-    wsmux serve --demo
-  One venue for everybody on this machine, and what operators see:
-    wsmux serve --anonymous --upstream wss://stream.binance.com:9443/ws \\
-        --admin 127.0.0.1:9090
-  For the world, behind a proxy; who may come in is in the file:
-    wsmux serve --config /etc/wsmux/serve.toml --state /var/lib/wsmux/state.json";
-
-const MOCK_EXAMPLES: &str = "\
-Examples:
-  Does it come back, and does it tell of what it missed? In two terminals:
-    wsmux mock --listen 127.0.0.1:9001 --rate 200 --drop-after 5s
-    wsmux tail ws://127.0.0.1:9001/ws btcusdt@trade
-  In a script, on a free port:
-    coproc wsmux mock --rate 1000 --lose-every 50
-    read -r url <&\"${COPROC[0]}\"
-  A venue on a bad day, behind a gateway:
-    wsmux mock --protocol binance --listen 127.0.0.1:9001 --refuse 503 --refuse-every 2
-    wsmux serve --anonymous --protocol binance --upstream ws://127.0.0.1:9001";
-
-const BENCH_EXAMPLES: &str = "\
-Examples:
-  How busy is it, and how late? `E` is the time of Binance's events:
-    wsmux bench --timestamp E wss://stream.binance.com:9443/ws btcusdt@trade
-  What does a gateway bear? A hundred sockets for a minute, for a program:
-    wsmux bench --connections 100 --seconds 60 --json ws://127.0.0.1:8080/ws book";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  For this user, from the next shell on:
-    wsmux completions bash > ~/.local/share/bash-completion/completions/wsmux
-    wsmux completions fish > ~/.config/fish/completions/wsmux.fish
-  zsh, into a directory of its $fpath:
-    wsmux completions zsh > ~/.zfunc/_wsmux";
-
-const MAN_EXAMPLES: &str = "\
-Examples:
-  One page, now:
-    wsmux man tail | man -l -
-  All of them, for this user:
-    mkdir -p ~/.local/share/man/man1
-    wsmux man --dir ~/.local/share/man/man1";
-
 /// Shared WebSocket streams by name, from a shell.
 #[derive(Debug, Parser)]
 #[command(
     name = "wsmux",
     version,
     styles = STYLES,
-    after_help = EXIT_CODES,
+    after_help = examples::EXIT_CODES,
     max_term_width = 100,
     disable_help_subcommand = false,
     propagate_version = true,
@@ -204,7 +104,7 @@ pub(crate) struct Target {
 /// Each name has a socket of its own. A lost one is dialled again; where messages may be missing, a
 /// line says so in its place. Ctrl-C prints a summary and ends it.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{TAIL_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::TAIL))]
 pub(crate) struct Tail {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -266,7 +166,7 @@ pub(crate) struct Print {
 /// the last message whatever happens to the program; Ctrl-C ends it properly. `wsmux replay` prints it,
 /// and a program runs on it through `wsmux::record::Replay`.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{RECORD_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::RECORD))]
 pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -298,7 +198,7 @@ pub(crate) struct Record {
 /// Prints as `tail` does, with the recorded times. Where the output is slow, the recording waits:
 /// nothing is left out.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{REPLAY_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::REPLAY))]
 pub(crate) struct Replay {
     /// The file that `wsmux record` or a program's recorder wrote.
     #[arg(value_name = "FILE")]
@@ -323,7 +223,7 @@ pub(crate) struct Replay {
 /// handshake, first message, ping and pong, the server's clock, closing. Each is timed, and what is
 /// wrong comes with what to do about it.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{DOCTOR_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::DOCTOR))]
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -350,7 +250,7 @@ pub(crate) struct Doctor {
 /// (`/sse/NAME`), and the latest message (`/snapshot/NAME`). SIGTERM closes clients one after the other
 /// and ends with 0; SIGHUP reads the configuration again.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{SERVE_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::SERVE))]
 pub(crate) struct Serve {
     /// The base of the streams: the name becomes the next segment of its path, or takes the place
     /// of `{name}`.
@@ -393,7 +293,7 @@ pub(crate) struct Serve {
 /// times are those of the clock. SIGTERM and Ctrl-C end it with 0; what its clients did wrong, such as a
 /// name asked for twice or a ping without a pong, is told on stderr.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{MOCK_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::MOCK))]
 pub(crate) struct Mock {
     /// Listen here; port 0 is a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -456,7 +356,7 @@ pub(crate) struct Mock {
 /// the sender's clock and this machine's agree; how much they spread is right in any case. `wsmux doctor`
 /// times a dial and a ping.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{BENCH_EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::BENCH))]
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -493,7 +393,7 @@ pub(crate) struct Bench {
 
 /// Print what a shell needs to complete commands.
 #[derive(Debug, Group)]
-#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+#[command(after_long_help = examples::COMPLETIONS)]
 pub(crate) struct Completions {
     /// The shell.
     #[arg(value_enum)]
@@ -502,7 +402,7 @@ pub(crate) struct Completions {
 
 /// Print the manual, for `man`.
 #[derive(Debug, Group)]
-#[command(after_long_help = MAN_EXAMPLES)]
+#[command(after_long_help = examples::MAN)]
 pub(crate) struct Man {
     /// The page of this command; without one, that of the program.
     #[arg(value_name = "COMMAND", value_parser = crate::manual::command)]
@@ -573,48 +473,6 @@ impl Color {
     }
 }
 
-/// Tells what is wrong with the arguments, or what was asked for. What may be secret in them is not
-/// repeated.
-pub(crate) fn refused(e: &clap::Error) -> Exit {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let has_url = arguments.first().is_some_and(|first| is_secret(&first.to_string_lossy()));
-    match e.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A reader that has gone does not want it.
-            let _ = e.print();
-            Exit::Done
-        }
-        ErrorKind::InvalidSubcommand if has_url => {
-            Failure::usage("what is to be done with this URL?")
-                .hint("`wsmux tail <URL> <NAME>` prints a stream, `wsmux doctor` examines it")
-                .told()
-        }
-        _ => {
-            let text = redacted(e.render().ansi().to_string(), &arguments);
-            let _ = anstream::stderr().write_all(text.as_bytes());
-            Exit::Usage
-        }
-    }
-}
-
-/// `text` without the arguments that may hold a secret.
-fn redacted(text: String, arguments: &[OsString]) -> String {
-    let mut secrets: Vec<String> = Vec::new();
-    for argument in arguments.iter().map(|argument| argument.to_string_lossy()) {
-        let value = argument.split_once('=').filter(|_| argument.starts_with('-'));
-        let parts = [Some(&*argument), value.map(|(_, value)| value)];
-        secrets.extend(parts.into_iter().flatten().filter(|part| is_secret(part)).map(Into::into));
-    }
-    // The longest first, as one may be a part of another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.iter().fold(text, |text, secret| text.replace(&**secret, "***"))
-}
-
-/// A URL or a header.
-fn is_secret(argument: &str) -> bool {
-    !argument.starts_with("--") && argument.contains(':')
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -651,22 +509,5 @@ mod tests {
         assert_eq!(stats(&["tail", "--stats", "ws://h", "x"]), (ten, 1));
         let one = Some(Duration::from_secs(1));
         assert_eq!(stats(&["tail", "--stats=1s", "ws://h", "x"]), (one, 1));
-    }
-
-    #[test]
-    fn a_mistake_repeats_no_secret() {
-        for arguments in [
-            &["doctor", "ws://h/?canary", "x", "ws://u:canary@h/"][..],
-            &["tail", "--rate", "ws://u:canary@h/"],
-            &["tail", "--rate=ws://u:canary@h/", "x"],
-            &["tail", "--format", "X-Key: canary"],
-            &["doctor", "ws://h", "x", "Authorization: canary"],
-        ] {
-            let e = parsed(arguments).unwrap_err();
-            let all: Vec<_> = arguments.iter().map(OsString::from).collect();
-            let text = redacted(e.render().to_string(), &all);
-            assert!(e.render().to_string().contains("canary"), "it would be shown: {text}");
-            assert!(!text.contains("canary"), "{text}");
-        }
     }
 }
