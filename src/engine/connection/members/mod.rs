@@ -10,8 +10,10 @@
 //! the registry wants, and says the difference: the first join, later ones, and those after a
 //! reconnect are the same code.
 
+mod incoming;
+mod review;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
 use tokio::time::Instant;
@@ -24,20 +26,16 @@ use crate::engine::outgoing::Post;
 use crate::engine::registry::Change;
 use crate::engine::small::{Few, Index, Rare, Seldom};
 use crate::engine::tools::Tools;
-use crate::engine::topic::{Moved, Parcel, Reviewed, Role, Topic, Woken};
-use crate::error::{CloseReason, Gap};
-use crate::message::{Message, Pack};
+use crate::engine::topic::{Moved, Parcel, Topic};
+use crate::error::CloseReason;
 use crate::name::StreamName;
 use crate::observe::{ConnectionId, Event, Status};
-use crate::protocol::{DisconnectReason, Mark, To};
+use crate::protocol::DisconnectReason;
 use crate::transport::TransportError;
 
 /// Messages and bytes read and published at once, before other tasks have their turn.
 const BATCH: u32 = 128;
 const BATCH_BYTES: u32 = 64 * 1024;
-
-/// The shortest time between two looks at a handover.
-const REVIEW: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Members {
@@ -245,161 +243,9 @@ impl Members {
         self.tell_joined(key, attempt, now);
     }
 
-    /// Tells a topic that it is joined, and learns what the connection is to it.
-    fn tell_joined(&mut self, key: usize, attempt: u32, now: Instant) {
-        let topic = &self.members[key].topic;
-        match topic.joined(self.connection, now, attempt) {
-            Role::Next => self.review_at(key, Some(now)),
-            Role::Source(moved) => {
-                topic.outgoing.serve(&self.post);
-                note(&mut self.moved, topic, moved);
-            }
-            Role::Stranger => {}
-        }
-    }
-
-    /// Looks at handovers that are due to be looked at.
-    pub(super) fn review(&mut self, now: Instant) {
-        while let Some(&(_, key)) = self.review_due.first().filter(|(due, _)| *due <= now.into()) {
-            let topic = Arc::clone(&self.members[key].topic);
-            let mut again = None;
-            match topic.review(self.connection, now, self.tools.config.handover_timeout) {
-                Reviewed::Again(at) => again = Some(at.max(now + REVIEW)),
-                Reviewed::Moved(moved) => self.moved.push((topic, Some(moved))),
-                Reviewed::Mute => self.moved.push((topic, None)),
-                Reviewed::Over if topic.is_source(self.connection) => {
-                    topic.outgoing.serve(&self.post); // Its source went, and left it to us.
-                }
-                Reviewed::Over => {}
-            }
-            self.review_at(key, again);
-        }
-    }
-
-    /// Whether a stream waits for a word of the peer's before it goes over.
-    pub(super) fn want_word(&self) -> bool {
-        self.members.iter().any(|(_, member)| member.topic.wants_word(self.connection))
-    }
-
-    /// The peer has answered a ping that was made at `asked_at`. What came before is published.
-    pub(super) fn answered(&mut self, asked_at: Instant, now: Instant) {
-        for (_, Member { stage, topic, .. }) in &self.members {
-            if matches!(stage, Stage::Joined { .. }) {
-                let timeout = self.tools.config.handover_timeout;
-                let moved = topic.answered(self.connection, asked_at, now, timeout);
-                note(&mut self.moved, topic, moved);
-            }
-        }
-    }
-
-    fn review_at(&mut self, key: usize, due: Option<Instant>) {
-        let due = due.map(Moment::from);
-        let before = std::mem::replace(&mut self.members[key].review_due, due);
-        before.into_iter().for_each(|before| self.review_due.remove(&(before, key)));
-        due.into_iter().for_each(|due| self.review_due.insert((due, key)));
-    }
-
     /// What the registry has to be told of handovers.
     pub(super) fn take_moved(&mut self) -> Vec<Handed> {
         self.moved.take()
-    }
-
-    /// Takes messages for all names that are joined, for later [`publish`](Self::publish).
-    pub(super) fn relay(&mut self, texts: Pack) {
-        let joined =
-            |(_, member): &(usize, &mut Member)| matches!(member.stage, Stage::Joined { .. });
-        let count = texts.len() as u64;
-        let mut carriers = self.members.iter_mut().filter(joined);
-        let Some((key, member)) = carriers.next() else {
-            return self.tools.metrics.unroutable(count);
-        };
-        for (key, member) in carriers {
-            member.parcel(key, &mut self.touched).messages.append(texts.clone());
-        }
-        member.parcel(key, &mut self.touched).messages.append(texts);
-    }
-
-    /// Takes a message for later [`publish`](Self::publish), if it is for anybody.
-    pub(super) fn data(&mut self, to: To<'_>, payload: Message, mark: Mark) {
-        let known = match to {
-            To::Name(name) => self.by_name.get(name),
-            To::All if self.members.len() == 1 => self.members.iter().next().map(|(key, _)| key),
-            To::All => return self.data_for_all(&payload, mark),
-        };
-        if !known.is_some_and(|key| self.hand_to(key, payload, mark)) && !self.is_farewell(to) {
-            self.tools.metrics.unroutable(1);
-        }
-    }
-
-    /// Whether what comes for nobody is of a name that the server has yet to be told to stop. It
-    /// does what it was asked to.
-    fn is_farewell(&self, to: To<'_>) -> bool {
-        matches!(to, To::Name(name) if self.leaving.contains(name))
-    }
-
-    fn data_for_all(&mut self, payload: &Message, mark: Mark) {
-        let keys: Vec<_> = self.members.iter().map(|(key, _)| key).collect();
-        let mut anybody = false;
-        for key in keys {
-            anybody |= self.hand_to(key, payload.clone(), mark);
-        }
-        if !anybody {
-            self.tools.metrics.unroutable(1);
-        }
-    }
-
-    fn hand_to(&mut self, key: usize, payload: Message, mark: Mark) -> bool {
-        let member = &mut self.members[key];
-        if !matches!(member.stage, Stage::Joined { .. }) {
-            return false;
-        }
-        member.parcel(key, &mut self.touched).push(payload, mark);
-        true
-    }
-
-    /// Publishes what came. Everything that tells readers of something else comes after it.
-    pub(super) fn publish(&mut self, now: Instant) {
-        if self.touched.is_empty() {
-            return;
-        }
-        let (mut touched, at) = (std::mem::take(&mut self.touched), Moment::from(now));
-        let mut woken = Woken::new();
-        for key in touched.drain(..) {
-            let member = &mut self.members[key];
-            member.heard_at = at;
-            let Some(parcel) = member.pending.take() else { continue };
-            let moved = member.topic.publish(self.connection, *parcel, now, &mut woken);
-            note(&mut self.moved, &member.topic, moved);
-        }
-        self.touched = touched;
-    }
-
-    /// The feed itself tells that messages are missing.
-    pub(super) fn missing(&mut self, to: To<'_>, gap: &Gap, now: Instant) {
-        self.publish(now);
-        let skip = |member: &Member| {
-            if matches!(member.stage, Stage::Joined { .. }) {
-                member.topic.missing(self.connection, gap.clone(), now);
-            }
-        };
-        match to {
-            To::All => self.members.iter().for_each(|(_, member)| skip(member)),
-            To::Name(name) => {
-                let member = self.by_name.get(name).map(|key| &self.members[key]);
-                member.into_iter().for_each(skip);
-            }
-        }
-    }
-
-    /// Whether one more message of `len` bytes makes no reader of `name` lose one.
-    pub(super) fn has_room(&mut self, name: &str, len: usize, now: Instant) -> bool {
-        let Some(key) = self.by_name.get(name) else { return true };
-        if self.members[key].waiting().0 >= BATCH as usize {
-            self.publish(now); // Counting what waits must not take longer and longer.
-        }
-        let member = &self.members[key];
-        let (messages, bytes) = member.waiting();
-        member.topic.has_room(messages + 1, bytes + len)
     }
 
     /// The server refuses `name`: it is not carried any more.
