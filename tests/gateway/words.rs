@@ -209,11 +209,12 @@ async fn a_ping_is_answered_with_what_it_bears() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_answer_pings_is_cut_off_and_others_stay() {
-    let stage = Stage::with(config().ping_interval(Duration::from_millis(100))).await;
+    // A machine that is busy stands still for longer than one would think.
+    let stage = Stage::with(config().ping_interval(Duration::from_secs(2))).await;
     let mut answering = stage.client().await;
     let mut silent = stage.client().await;
     let stays = tokio::spawn(async move {
-        for _ in 0..5 {
+        for _ in 0..3 {
             let (opcode, payload) = answering.frame().await.expect("it stays");
             assert_eq!(opcode, PING);
             answering.send(PONG, &payload).await;
@@ -228,13 +229,13 @@ async fn a_client_that_does_not_answer_pings_is_cut_off_and_others_stay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_goes_closes_all_with_1001_over_a_while_and_lets_nobody_in() {
-    let stage = Stage::with(config().ping_interval(Duration::from_millis(160))).await;
+    let stage = Stage::with(config().ping_interval(Duration::from_millis(800))).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(stage.client().await);
     }
     stage.until_clients(20).await;
-    let window = Duration::from_millis(400);
+    let window = Duration::from_secs(2);
     let gateway = stage.gateway.clone();
     let begun = tokio::time::Instant::now();
     let drained = tokio::spawn(async move { gateway.drain(window).await });
