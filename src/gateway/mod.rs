@@ -33,6 +33,7 @@ mod batch;
 mod builder;
 mod config;
 mod control;
+mod defect;
 mod delayed;
 mod doors;
 mod entrance;

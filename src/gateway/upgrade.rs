@@ -3,11 +3,13 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::gateway::defect::{Defect, seeded};
 
 /// The length of a key: 16 bytes as base64.
 const KEY: usize = 24;
@@ -25,26 +27,28 @@ pub(super) fn accept<B>(request: &Request<B>) -> Result<Response, Response> {
     };
     // Before 1.1 there are no upgrades (section 4.1).
     let is_older = request.version() < Version::HTTP_11;
-    if is_older
-        || method != Method::GET
-        || !has(CONNECTION, "upgrade")
-        || !has(UPGRADE, "websocket")
-    {
+    let is_asked_for = !is_older
+        && method == Method::GET
+        && has(CONNECTION, "upgrade")
+        && has(UPGRADE, "websocket");
+    if !is_asked_for && !seeded(Defect::UpgradeIsNotJudged) {
         let upgrade = [(UPGRADE, "websocket"), (CONNECTION, "upgrade")];
         let text = "open this as a WebSocket\n";
         return Err((StatusCode::UPGRADE_REQUIRED, upgrade, text).into_response());
     }
-    if has_body(headers) {
+    if has_body(headers) && !seeded(Defect::HandshakeHasBody) {
         let text = "a handshake has no body\n";
         return Err((StatusCode::BAD_REQUEST, text).into_response());
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    let is_ours = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    if !is_ours && !seeded(Defect::VersionIsNotJudged) {
         let version = [(SEC_WEBSOCKET_VERSION, "13")];
         return Err((StatusCode::UPGRADE_REQUIRED, version, "version 13, please\n").into_response());
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) if is_key(key.as_bytes()) => key.as_bytes(),
+        (key, _) if seeded(Defect::KeyIsNotJudged) => key.map_or(&[][..], HeaderValue::as_bytes),
         _ => {
             let text = "Sec-WebSocket-Key is no key\n";
             return Err((StatusCode::BAD_REQUEST, text).into_response());
@@ -71,6 +75,7 @@ fn is_key(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::defect::are_found;
 
     fn headers(of: &[(HeaderName, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -133,5 +138,16 @@ mod tests {
         let mut twice = good();
         twice.append(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
         assert_eq!(status(&Method::GET, &twice), 400);
+    }
+
+    #[test]
+    fn one_that_does_not_look_at_a_part_of_it_is_found_out() {
+        let parts = [
+            Defect::HandshakeHasBody,
+            Defect::KeyIsNotJudged,
+            Defect::UpgradeIsNotJudged,
+            Defect::VersionIsNotJudged,
+        ];
+        are_found(&parts.map(|part| (part, what_is_no_handshake_is_refused as fn())));
     }
 }

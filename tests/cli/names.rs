@@ -53,19 +53,31 @@ async fn whatever_a_client_asks_for_is_dialled_below_the_base_or_not_at_all() {
     }
 }
 
-#[tokio::test]
-async fn upstream_there_are_no_more_names_than_may_be_however_many_are_asked_for() {
+/// What is answered where five ask for four names and so many may be upstream, and how many were dialled.
+async fn asked_for_four(names: usize) -> (Vec<u16>, usize) {
     let server = serving(|peer| async move {
         peer.send("tick").await;
         peer.closed().await;
     })
     .await;
-    let config = Temporary::new("names", "[auth]\nanonymous = true\n[limits]\nnames = 2\n");
+    let text = format!("[auth]\nanonymous = true\n[limits]\nnames = {names}\n");
+    let config = Temporary::new(&format!("names-{names}"), &text);
     let url = server.url();
     let gateway = Gateway::start(&["--upstream", &url, "--config", config.path()]).await;
-    for (name, expected) in [("a", 200), ("b", 200), ("c", 404), ("d", 404), ("a", 200)] {
-        let (status, answer) = ask(&gateway.at, "GET", &format!("/snapshot/{name}"), "").await;
-        assert_eq!(status, expected, "{name}: {answer}");
+    let mut statuses = Vec::new();
+    for name in ["a", "b", "c", "d", "a"] {
+        statuses.push(ask(&gateway.at, "GET", &format!("/snapshot/{name}"), "").await.0);
     }
-    assert_eq!(server.dials(), 2);
+    (statuses, server.dials())
+}
+
+#[tokio::test]
+async fn upstream_there_are_no_more_names_than_may_be_however_many_are_asked_for() {
+    assert_eq!(asked_for_four(2).await, (vec![200, 200, 404, 404, 200], 2));
+}
+
+/// What the limit is for: above it each name that is asked for is dialled.
+#[tokio::test]
+async fn where_there_may_be_more_names_each_is_dialled() {
+    assert_eq!(asked_for_four(7).await, (vec![200; 5], 4));
 }

@@ -24,6 +24,7 @@ use http::request::Parts;
 
 use self::tickets::Tickets;
 use crate::config::Secret;
+use crate::gateway::defect::{Defect, seeded};
 
 pub use self::api_keys::ApiKeys;
 pub use self::error::{AuthError, KeyError};
@@ -160,6 +161,7 @@ impl Auth {
         match header(parts)? {
             Some(token) => self.bearer(token),
             None => match ticket(parts) {
+                Some(proof) if seeded(Defect::QueryIsRead) => self.in_band(proof),
                 Some(ticket) => self.tickets.redeem(ticket),
                 None => Err(AuthError::Missing),
             },
@@ -184,7 +186,11 @@ fn header(parts: &Parts) -> Result<Option<&str>, AuthError> {
 
 /// The ticket in the query. It needs no decoding: it is made of letters that stand for themselves.
 fn ticket(parts: &Parts) -> Option<&str> {
-    parts.uri.query()?.split('&').find_map(|pair| pair.strip_prefix("ticket="))
+    let mut pairs = parts.uri.query()?.split('&');
+    if seeded(Defect::QueryIsRead) {
+        return pairs.find_map(|pair| Some(pair.split_once('=')?.1));
+    }
+    pairs.find_map(|pair| pair.strip_prefix("ticket="))
 }
 
 #[cfg(test)]
@@ -192,6 +198,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::gateway::defect::are_found;
 
     const KEY: &str = "canary-key-0123456789";
 
@@ -232,6 +239,11 @@ mod tests {
         }
         let parts = asked(&format!("/ws?ticket={KEY}"), &[]);
         assert_eq!(auth().request(&parts), Err(AuthError::Invalid), "a key is no ticket");
+    }
+
+    #[test]
+    fn one_that_looks_at_the_query_is_found_out() {
+        are_found(&[(Defect::QueryIsRead, a_token_or_a_key_in_the_query_is_not_looked_at)]);
     }
 
     #[tokio::test(start_paused = true)]

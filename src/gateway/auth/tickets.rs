@@ -22,6 +22,7 @@ use super::api_keys::{Hash, hash};
 use super::error::AuthError;
 use super::identity::Identity;
 use crate::config::Secret;
+use crate::gateway::defect::{Defect, seeded};
 
 /// How many of one user may be out: one for each tab that reconnects at the same time.
 const PER_USER: usize = 16;
@@ -69,9 +70,11 @@ impl Tickets {
         let mut state = self.lock();
         state.forget_old(now);
         if let Some(oldest) = state.oldest_beyond(&identity.user, PER_USER - 1) {
-            state.take(&oldest);
+            if !seeded(Defect::UserTakesAll) {
+                state.take(&oldest);
+            }
         }
-        if state.by_hash.len() >= self.capacity {
+        if state.by_hash.len() >= self.capacity && !seeded(Defect::StoreIsBoundless) {
             return Err(AuthError::TooManyTickets);
         }
         state.put(hash(text.as_bytes()), identity, now + self.ttl);
@@ -95,9 +98,18 @@ impl Tickets {
     /// Whose ticket this is. It is used up by that.
     pub(super) fn redeem(&self, ticket: &str) -> Result<Identity, AuthError> {
         let now = Instant::now();
-        let out = self.lock().take(&hash(ticket.as_bytes())).ok_or(AuthError::Invalid)?;
+        let mut state = self.lock();
+        let hash = hash(ticket.as_bytes());
+        let out = state.take(&hash).ok_or(AuthError::Invalid)?;
+        if seeded(Defect::TicketIsKept) {
+            state.put(hash, out.identity.clone(), out.until);
+        }
         let expired = out.until <= now || out.identity.expires_at.is_some_and(|at| at <= now);
-        if expired { Err(AuthError::Expired) } else { Ok(out.identity) }
+        if expired && !seeded(Defect::TicketStaysGood) {
+            Err(AuthError::Expired)
+        } else {
+            Ok(out.identity)
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -153,6 +165,7 @@ impl fmt::Debug for Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::defect::are_found;
 
     const TTL: Duration = Duration::from_secs(30);
 
@@ -227,6 +240,22 @@ mod tests {
         assert_eq!(left(&tickets), (PER_USER, 1, PER_USER));
         assert_eq!(tickets.redeem(first.expose()), Err(AuthError::Invalid));
         assert!(tickets.redeem(last.expose()).is_ok());
+    }
+
+    #[test]
+    fn a_store_that_keeps_what_was_shown_has_expired_or_is_too_much_is_found_out() {
+        are_found(&[
+            (Defect::TicketIsKept, a_ticket_is_good_once),
+            (
+                Defect::TicketStaysGood,
+                a_ticket_is_good_for_a_short_time_and_no_longer_than_what_it_was_given_for,
+            ),
+            (Defect::UserTakesAll, one_user_cannot_take_the_tickets_of_all),
+            (
+                Defect::StoreIsBoundless,
+                tickets_that_nobody_shows_are_forgotten_and_the_store_has_a_bound,
+            ),
+        ]);
     }
 
     #[tokio::test(start_paused = true)]

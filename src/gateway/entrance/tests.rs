@@ -8,6 +8,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::*;
 use crate::gateway::auth::ApiKeys;
+use crate::gateway::defect::{Defect, are_found};
 use crate::gateway::tiers::{MemoryTiers, Pattern};
 use crate::name::StreamName;
 
@@ -163,6 +164,21 @@ async fn ten_thousand_who_come_and_are_refused_or_go_away_leave_no_place_taken()
     let kept = (come(&entrance, &ann).await.unwrap(), come(&entrance, &ann).await.unwrap());
     assert_eq!(entrance.connections(), 2);
     drop(kept);
+}
+
+/// What is given back, looked at again and counted, each where it is not.
+#[test]
+fn an_entrance_that_keeps_places_and_tiers_or_does_not_count_is_found_out() {
+    are_found(&[
+        (
+            Defect::PlaceIsKept,
+            ten_thousand_who_come_and_are_refused_or_go_away_leave_no_place_taken,
+        ),
+        (Defect::TierIsKept, a_downgrade_takes_effect_on_a_connection_that_stays),
+    ]);
+    if cfg!(target_os = "linux") {
+        are_found(&[(Defect::DescriptorsAreNotCounted, when_all_places_are_taken_it_says_so)]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::gateway::defect::are_found;
 
 /// More than anything takes that works: nothing depends on the machine's speed.
 const AGES: Duration = Duration::from_secs(60);
@@ -152,6 +153,28 @@ async fn a_server_that_does_not_answer_in_full_is_given_up_in_time() {
         let told = timeout(AGES, fetch.post::<Value>("{}")).await.unwrap();
         assert!(matches!(told, Err(FetchError::TimedOut(_))), "{told:?}");
     }
+}
+
+/// What the time is for: without it who asks waits for the rest.
+#[tokio::test]
+async fn where_there_is_time_half_an_answer_is_waited_for() {
+    let stuck = Server::answering(async || endless(&["{", "\"a\""])).await;
+    let patient = stuck.fetch().build().unwrap();
+    let mut patient = std::pin::pin!(patient.post::<Value>("{}"));
+    assert!(futures::poll!(&mut patient).is_pending());
+    let hasty = stuck.fetch().timeout(Duration::from_millis(200)).build().unwrap();
+    let told = timeout(AGES, hasty.post::<Value>("{}")).await.unwrap();
+    assert!(matches!(told, Err(FetchError::TimedOut(_))), "{told:?}");
+    assert!(futures::poll!(&mut patient).is_pending());
+}
+
+#[test]
+fn one_that_takes_any_answer_is_found_out() {
+    are_found(&[
+        (Defect::StatusIsNotJudged, whatever_is_not_200_is_a_failure_and_what_it_says_is_not_read),
+        (Defect::StatusIsNotJudged, a_redirect_takes_the_secret_nowhere),
+        (Defect::AnswerIsBoundless, an_answer_that_is_too_long_is_given_up_where_it_is),
+    ]);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::gateway::defect::{Defect, seeded};
+
 /// How long a look holds.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,8 @@ impl Descriptors {
             return true;
         };
         #[expect(clippy::cast_precision_loss, reason = "descriptors are few")]
-        let is_left = (current.open + 1) as f64 <= current.limit as f64 * self.share;
+        let is_left = (current.open + 1) as f64 <= current.limit as f64 * self.share
+            || seeded(Defect::DescriptorsAreNotCounted);
         current.open += u64::from(is_left);
         *seen = Some(current);
         is_left
@@ -84,6 +87,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::gateway::defect::are_found;
 
     thread_local! {
         static OPEN: Cell<Option<u64>> = const { Cell::new(None) };
@@ -102,6 +106,11 @@ mod tests {
         assert!(!descriptors.take(), "a look holds for a second");
         tokio::time::advance(LOOK).await;
         assert!(descriptors.take() && !descriptors.take());
+    }
+
+    #[test]
+    fn one_that_does_not_count_them_is_found_out() {
+        are_found(&[(Defect::DescriptorsAreNotCounted, nine_tenths_of_the_limit_are_for_clients)]);
     }
 
     #[tokio::test(start_paused = true)]

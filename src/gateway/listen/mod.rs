@@ -43,10 +43,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use super::defect::{Defect, seeded};
 
 pub use self::config::ListenConfig;
 pub(super) use self::deadline::Deadline;
@@ -104,10 +107,19 @@ async fn accept(
     let Ok(place) = Arc::clone(places).acquire_owned().await else {
         return pending().await;
     };
+    let (socket, peer) = insisting(|| listener.accept(), config).await;
+    (socket, peer, place)
+}
+
+/// What `next` gives, however often it fails before. Cancel safe, as `next` is.
+async fn insisting<T, F>(next: impl Fn() -> F, config: &ListenConfig) -> T
+where
+    F: Future<Output = io::Result<T>>,
+{
     loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => return (socket, peer, place),
-            Err(e) if is_of_one_connection(&e) => {}
+        match next().await {
+            Ok(accepted) => return accepted,
+            Err(e) if is_of_one_connection(&e) || seeded(Defect::AcceptSpins) => {}
             Err(e) => {
                 // Out of descriptors or of memory: the backlog waits, and nothing spins.
                 tracing::warn!(error = &e as &dyn std::error::Error, "cannot accept connections");
@@ -129,8 +141,8 @@ fn is_of_one_connection(e: &io::Error) -> bool {
     )
 }
 
-async fn serve(
-    socket: TcpStream,
+async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    socket: S,
     peer: SocketAddr,
     router: Router,
     config: ListenConfig,
@@ -140,6 +152,7 @@ async fn serve(
     let service = service_fn(move |request| answer(request, peer, router.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .half_close(seeded(Defect::HalfIsServed))
         .header_read_timeout(config.header_timeout)
         .max_headers(64)
         .max_buf_size(config.header_bytes.max(8 << 10))

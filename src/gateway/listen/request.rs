@@ -10,6 +10,8 @@ use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Request, StatusCode, Version};
 
+use crate::gateway::defect::{Defect, seeded};
+
 /// What is said to a request that may not be, before anybody else sees it.
 pub(super) fn refused<B>(request: &Request<B>) -> Option<Response> {
     let why = judge(request).err()?;
@@ -19,6 +21,9 @@ pub(super) fn refused<B>(request: &Request<B>) -> Option<Response> {
 
 /// RFC 9112, section 3.2: one `Host`, which is one; where the target names a host too, it is the same.
 fn judge<B>(request: &Request<B>) -> Result<(), &'static str> {
+    if seeded(Defect::HostIsNotJudged) {
+        return Ok(());
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err("more than one Host\n"),
@@ -54,18 +59,20 @@ fn are_same(one: &Authority, other: &Authority, default: &str) -> bool {
     };
     // With a user before it there is no port to be found.
     let ports = port(one).zip(port(other));
-    one.host().eq_ignore_ascii_case(other.host()) && ports.is_some_and(|(one, other)| one == other)
+    let are_same = ports.is_some_and(|(one, other)| one == other);
+    one.host().eq_ignore_ascii_case(other.host()) && (are_same || seeded(Defect::PortIsNotJudged))
 }
 
 /// Whether the connection is to end with the answer: hyper does not tell whether there was a
 /// `Content-Length` beside a `Transfer-Encoding`, and where there was it has to (RFC 9112, section 6.1).
 pub(super) fn is_last<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(TRANSFER_ENCODING)
+    request.headers().contains_key(TRANSFER_ENCODING) && !seeded(Defect::ChunksGoOn)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::defect::are_found;
 
     fn judged(version: Version, uri: &str, hosts: &[&str]) -> Result<(), &'static str> {
         let mut request = Request::get(uri).version(version);
@@ -95,6 +102,15 @@ mod tests {
             assert!(judged(Version::HTTP_11, uri, hosts).is_err(), "{uri} {hosts:?}");
         }
         assert!(judged(Version::HTTP_10, "/ws", &["a", "b"]).is_err());
+    }
+
+    #[test]
+    fn one_that_does_not_look_at_hosts_or_ports_is_found_out() {
+        are_found(&[
+            (Defect::HostIsNotJudged, a_request_has_one_host_and_names_no_other),
+            (Defect::HostIsNotJudged, a_port_that_is_the_schemes_own_may_be_left_out),
+            (Defect::PortIsNotJudged, a_port_that_is_the_schemes_own_may_be_left_out),
+        ]);
     }
 
     #[test]

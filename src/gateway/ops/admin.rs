@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::handle::{Ops, hash};
+use crate::gateway::defect::{Defect, seeded};
 
 /// Lets through who shows the token. Without one, whoever only looks.
 pub(super) async fn guard(State(ops): State<Ops>, request: Request, next: Next) -> Response {
@@ -28,7 +29,7 @@ pub(super) async fn guard(State(ops): State<Ops>, request: Request, next: Next) 
     let is_shown = shown.is_some_and(|(scheme, shown)| {
         scheme.eq_ignore_ascii_case("bearer") && bool::from(hash(shown.trim()).ct_eq(token))
     });
-    if is_shown {
+    if is_shown || seeded(Defect::GuardSleeps) {
         return answered(next.run(request).await);
     }
     let body = json!({ "error": "unauthorized", "message": "show the operator's token" });

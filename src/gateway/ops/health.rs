@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::json;
 
 use super::handle::Ops;
+use crate::gateway::defect::{Defect, seeded};
 use crate::observe::HealthStatus;
 
 /// It answers, so it lives.
@@ -29,6 +30,9 @@ fn probe(code: StatusCode, status: &'static str) -> Response {
 
 /// The status alone: a health check of a load balancer needs no more, and strangers get no more.
 pub(super) async fn status(State(ops): State<Ops>) -> Response {
+    if seeded(Defect::HealthTellsAll) {
+        return findings(State(ops)).await;
+    }
     let status = ops.gateway.manager().health().status;
     answer(status, json!({ "status": status.label() }).to_string())
 }

@@ -12,6 +12,7 @@ use axum::Router;
 
 use super::*;
 use crate::config::{Config, RetryPolicy};
+use crate::gateway::defect::{Defect, are_found};
 use crate::gateway::entrance::Entrance;
 use crate::gateway::handle::Gateway;
 use crate::manager::WsManager;
@@ -107,6 +108,14 @@ async fn what_operators_may_wants_the_token() {
     assert_eq!(status(without.admin(), "GET", "/metrics", None).await, 200);
     assert_eq!(status(without.admin(), "POST", "/admin/sweep", None).await, 403);
     assert_eq!(status(ops.admin(), "GET", "/admin/sweep", Some(TOKEN)).await, 405);
+}
+
+#[test]
+fn one_that_tells_strangers_what_operators_see_is_found_out() {
+    are_found(&[
+        (Defect::GuardSleeps, what_operators_may_wants_the_token),
+        (Defect::HealthTellsAll, health_tells_strangers_the_status_and_operators_the_findings),
+    ]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -421,22 +421,42 @@ mod tests {
         assert!(!free.allows("btcusdt@depth"));
     }
 
+    /// What makes no sense, and in which line.
+    const SENSELESS: [(&str, usize); 8] = [
+        ("liste = \"canary\"", 1),
+        ("\n[auth]\nanonymus = \"canary\"", 3),
+        ("[limits]\nper_address = \"canary\"", 2),
+        ("[[auth.api_keys]]\nuser = \"a\"\nkey = \"canary\"", 3),
+        ("drain = \"canary\"", 1),
+        ("[tiers.tier.free]\nspeed = \"canary\"", 2),
+        ("operator = \"canary\"", 1),
+        ("[limits]\nslow = \"canary\"", 2),
+    ];
+
+    /// Of which of these `told` tells something else than the line, or more.
+    fn mistold(told: impl Fn(&str) -> String) -> Vec<String> {
+        let told = SENSELESS.iter().map(|(text, line)| (told(text), format!("line {line}: ")));
+        told.filter(|(why, line)| !why.starts_with(line) || why.contains("canary"))
+            .map(|(why, _)| why)
+            .collect()
+    }
+
     #[test]
     fn what_is_not_known_is_refused_with_its_line_and_without_its_text() {
-        for (text, line) in [
-            ("liste = \"canary\"", 1),
-            ("\n[auth]\nanonymus = \"canary\"", 3),
-            ("[limits]\nper_address = \"canary\"", 2),
-            ("[[auth.api_keys]]\nuser = \"a\"\nkey = \"canary\"", 3),
-            ("drain = \"canary\"", 1),
-            ("[tiers.tier.free]\nspeed = \"canary\"", 2),
-            ("operator = \"canary\"", 1),
-            ("[limits]\nslow = \"canary\"", 2),
-        ] {
-            let why = File::parse(text).unwrap_err();
-            assert!(why.starts_with(&format!("line {line}: ")), "{why}");
-            assert!(!why.contains("canary"), "{why}");
-        }
+        assert_eq!(mistold(|text| File::parse(text).unwrap_err()), [""; 0]);
+    }
+
+    /// What this takes: neither what the reader of TOML prints nor what it only says will do.
+    #[test]
+    fn an_error_as_it_comes_from_the_parser_tells_too_much() {
+        let raw = |text: &str| toml::from_str::<File>(text).unwrap_err();
+        assert_eq!(mistold(|text| raw(text).to_string()).len(), SENSELESS.len());
+        let with_line = |text: &str| {
+            let line = SENSELESS.iter().find(|(other, _)| *other == text).map(|(_, line)| line);
+            format!("line {}: {}", line.unwrap(), raw(text).message())
+        };
+        let told = mistold(with_line);
+        assert!(!told.is_empty() && told.iter().all(|why| why.contains("canary")), "{told:?}");
     }
 
     #[test]

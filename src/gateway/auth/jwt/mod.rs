@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use self::key::Key;
 use super::error::{AuthError, KeyError};
 use super::identity::Identity;
+use crate::gateway::defect::{Defect, seeded};
 
 pub use self::jwks::{Jwks, JwksError};
 pub use self::key::JwtAlgorithm;
@@ -185,9 +186,12 @@ impl Jwt {
         let (message, signature) = token.rsplit_once('.')?;
         let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
         let by = |key: &Key| {
-            key.algorithm() == algorithm && key.has_signed(message.as_bytes(), &signature)
+            let is_its_own = key.algorithm() == algorithm || seeded(Defect::AlgorithmIsNotCompared);
+            let is_its_own = is_its_own || seeded(Defect::PublicKeyIsSecret);
+            is_its_own && key.has_signed(message.as_bytes(), &signature)
         };
-        if !self.is_signed(&by, header.kid.as_deref()) {
+        let is_signed = self.is_signed(&by, header.kid.as_deref());
+        if !is_signed && !seeded(Defect::SignatureIsNotJudged) {
             return None;
         }
         // Insecure by itself: the line above is what makes it secure.
@@ -223,7 +227,7 @@ fn head(token: &str) -> Option<(jsonwebtoken::Header, JwtAlgorithm)> {
         return None;
     }
     let header = jsonwebtoken::decode_header(token).ok()?;
-    if header.crit.is_some() {
+    if header.crit.is_some() && !seeded(Defect::CriticalIsPassedOver) {
         return None; // It asks for what is not understood (RFC 7515, 4.1.11).
     }
     let algorithm = JwtAlgorithm::of(header.alg)?;

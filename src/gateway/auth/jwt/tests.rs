@@ -5,6 +5,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyP
 use serde_json::{Value, json};
 
 use super::*;
+use crate::gateway::defect::are_found;
 
 const SECRET: &[u8] = b"canary-secret-canary-secret-32-b";
 
@@ -128,6 +129,11 @@ fn an_issuer_is_demanded_where_one_is_set() {
 fn a_token_cannot_choose_how_it_is_verified() {
     let none = body(&json!({ "alg": "none" }), &claims()) + ".";
     assert_eq!(jwt().check(&none), Err(AuthError::Invalid));
+    // By who has the secret, and not as that is to be used.
+    for other in ["HS384", "ES256"] {
+        let token = hs256(&json!({ "alg": other }), &claims());
+        assert_eq!(jwt().check(&token), Err(AuthError::Invalid), "{other}");
+    }
 
     // The public key, taken for a secret: the classic.
     let pair = pair(&PKCS_ECDSA_P256_SHA256);
@@ -143,8 +149,14 @@ fn a_token_cannot_choose_how_it_is_verified() {
 
 #[test]
 fn a_token_that_demands_what_is_not_understood_is_refused() {
-    let header = json!({ "alg": "HS256", "crit": ["b64"], "b64": false });
-    assert_eq!(jwt().check(&hs256(&header, &claims())), Err(AuthError::Invalid));
+    for header in [
+        json!({ "alg": "HS256", "crit": ["b64"], "b64": false }),
+        json!({ "alg": "HS256", "crit": ["x"], "x": "as it was never heard of" }),
+        json!({ "alg": "HS256", "crit": [] }),
+    ] {
+        let token = hs256(&header, &claims());
+        assert_eq!(jwt().check(&token), Err(AuthError::Invalid), "{header}");
+    }
 }
 
 #[test]
@@ -161,6 +173,16 @@ fn what_is_no_token_or_was_changed_is_refused() {
         assert_eq!(jwt().check(bad), Err(AuthError::Invalid), "{bad}");
     }
     assert_eq!(Jwt::new("gateway").check(&good), Err(AuthError::Invalid), "without a key");
+}
+
+#[test]
+fn a_verification_with_a_step_left_out_is_found_out() {
+    are_found(&[
+        (Defect::AlgorithmIsNotCompared, a_token_cannot_choose_how_it_is_verified),
+        (Defect::PublicKeyIsSecret, a_token_cannot_choose_how_it_is_verified),
+        (Defect::CriticalIsPassedOver, a_token_that_demands_what_is_not_understood_is_refused),
+        (Defect::SignatureIsNotJudged, what_is_no_token_or_was_changed_is_refused),
+    ]);
 }
 
 #[test]

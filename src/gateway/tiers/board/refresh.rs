@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Board, Member, lock};
+use crate::gateway::defect::{Defect, seeded};
 
 impl Board {
     /// Looks a member up, unless it was before, together with all who wait for the same.
@@ -22,12 +23,17 @@ impl Board {
         if member.was_asked_for() {
             return;
         }
+        if seeded(Defect::TurnIsTrusted) && !lock(&self.waiting).contains(member.user()) {
+            return;
+        }
         let mut batch = vec![Arc::clone(member.user())];
         {
             let mut waiting = lock(&self.waiting);
             waiting.remove(member.user());
             let more = waiting.iter().take(self.settings.batch - 1).cloned();
-            batch.extend(more);
+            if !seeded(Defect::EachIsAskedForAlone) {
+                batch.extend(more);
+            }
             for user in &batch {
                 waiting.remove(user);
             }
@@ -69,7 +75,8 @@ impl Board {
 
     fn grow_stale(&self, member: &Member) {
         let known_at = member.known_at();
-        if known_at.is_none_or(|at| at.elapsed() >= self.settings.stale_for) {
+        let is_stale = known_at.is_none_or(|at| at.elapsed() >= self.settings.stale_for);
+        if (is_stale && !seeded(Defect::StaleForEver)) || seeded(Defect::FailureDemotes) {
             member.be(&self.lowest());
         }
     }
@@ -84,6 +91,9 @@ impl Board {
     }
 
     async fn refresh(&self) {
+        if seeded(Defect::TierIsKept) {
+            return;
+        }
         let users: Vec<_> = self.members().iter().map(|member| Arc::clone(member.user())).collect();
         for batch in users.chunks(self.settings.batch) {
             self.ask(batch).await;

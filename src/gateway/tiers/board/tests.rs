@@ -3,6 +3,7 @@ use tokio::sync::Semaphore;
 use tokio::time::advance;
 
 use super::*;
+use crate::gateway::defect::{Defect, are_found};
 use crate::gateway::tiers::{MemoryTiers, TierError, TiersByUser};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -169,6 +170,48 @@ async fn one_who_goes_while_it_asks_leaves_nobody_waiting() {
     source.gate.as_ref().unwrap().add_permits(1);
     assert_eq!(&*second.await.tier().name, "gold");
     assert!(lock(&tiers.0.waiting).len() <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_goes_while_it_asks_for_others_leaves_them_to_ask() {
+    let source = Source {
+        gate: Some(Arc::new(Semaphore::new(0))),
+        known: MemoryTiers::new([("bob", "gold")]),
+        ..Source::default()
+    };
+    let tiers = tiers(&source);
+    let (eve, ann, bob) = (user("eve"), user("ann"), user("bob"));
+    let mut asking = Box::pin(tiers.member(&eve));
+    let (mut next, mut last) = (Box::pin(tiers.member(&ann)), Box::pin(tiers.member(&bob)));
+    for one in [&mut asking, &mut next, &mut last] {
+        assert!(futures::poll!(one).is_pending());
+    }
+    source.gate.as_ref().unwrap().add_permits(1);
+    asking.await;
+    assert!(futures::poll!(&mut next).is_pending());
+    assert_eq!(*lock(&source.asked), [1, 2], "she asks for both");
+    drop(next);
+    source.gate.as_ref().unwrap().add_permits(1);
+    assert_eq!(&*last.await.tier().name, "gold");
+    assert_eq!(*lock(&source.asked), [1, 2, 1]);
+}
+
+#[test]
+fn a_board_that_trusts_or_fears_its_source_too_much_is_found_out() {
+    let fails = while_the_source_fails_who_is_there_stays_what_it_is_and_not_for_ever;
+    are_found(&[
+        (Defect::StaleForEver, fails),
+        (Defect::FailureDemotes, fails),
+        (
+            Defect::EachIsAskedForAlone,
+            many_who_come_while_the_source_hangs_wait_for_it_twice_at_most,
+        ),
+        (Defect::TurnIsTrusted, one_who_goes_while_it_asks_for_others_leaves_them_to_ask),
+        (
+            Defect::TierIsKept,
+            a_change_of_the_source_takes_effect_within_the_ttl_and_changes_the_version,
+        ),
+    ]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use crate::gateway::auth::Auth;
 use crate::gateway::auth::error::AuthError;
 use crate::gateway::auth::jwt::Jwt;
 use crate::gateway::auth::jwt::jwks::tests::Signer;
+use crate::gateway::defect::are_found;
 use crate::gateway::doors::Doors as _;
 use crate::gateway::entrance::Entrance;
 use crate::gateway::fetch::tests::Server;
@@ -204,6 +205,20 @@ async fn a_server_that_hangs_keeps_nobody_for_longer_than_its_time() {
     let all = join_all((0..100).map(|_| is_good(&jwt, &token))).await;
     assert!(!all.contains(&true));
     assert!(before.elapsed() <= Duration::from_secs(6), "{:?}", before.elapsed());
+}
+
+#[test]
+fn one_that_forgets_keeps_or_waits_too_long_is_found_out() {
+    let fails = while_it_fails_keys_stay_good_and_not_for_ever;
+    let rotated = a_key_that_is_new_is_good_at_once_and_one_that_is_withdrawn_after_the_next_fetch;
+    are_found(&[
+        (Defect::KeysStayForEver, fails),
+        (Defect::FailureForgetsKeys, fails),
+        (Defect::FailureForgetsKeys, a_set_of_no_use_changes_nothing),
+        (Defect::HangingIsWaitedFor, a_server_that_hangs_keeps_nobody_for_longer_than_its_time),
+        (Defect::NewKeyWaits, rotated),
+        (Defect::NewKeyWaits, a_key_that_is_new_renews_an_open_connection),
+    ]);
 }
 
 #[tokio::test(start_paused = true)]
