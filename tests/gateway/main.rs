@@ -91,6 +91,16 @@ impl Stage {
         soon(self.upstream.accept()).await
     }
 
+    /// Waits until so many clients were told to go.
+    async fn until_cut_off(&self, count: u64) {
+        soon(async {
+            while self.gateway.stats().cut_off != count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until so many clients are connected.
     async fn until_clients(&self, count: usize) {
         soon(async {

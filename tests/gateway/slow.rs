@@ -127,7 +127,7 @@ async fn one_that_does_not_even_read_that_it_is_closed_is_counted_once() {
         .close_timeout(Duration::from_secs(3600));
     let (stage, news, mut quick, _stuck) = beside_one_that_reads(config).await;
     publish(&news, &mut quick).await;
-    assert_eq!(stage.gateway.stats().cut_off, 1, "it was told to go");
+    stage.until_cut_off(1).await;
     let answers = tokio::spawn(async move { while quick.message().await.is_some() {} });
     // Nothing else ends it within an hour.
     stage.until_clients(1).await;
