@@ -317,6 +317,11 @@ impl StdError for CloseReason {
     }
 }
 
+/// So many failed attempts.
+fn failed(attempts: u32) -> String {
+    format!("{attempts} failed attempt{}", if attempts == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -326,14 +331,15 @@ impl fmt::Display for CloseReason {
             Self::Fatal(e) => write!(f, "retrying cannot mend this: {e}"),
             Self::NoRequest(e) => fmt::Display::fmt(e, f),
             Self::NoSnapshot { attempts, last } => {
-                write!(f, "no snapshot after {attempts} failed attempts, the last: {last}")
+                write!(f, "no snapshot after {}, the last: {last}", failed(*attempts))
             }
             Self::NotSubscribed(e) => write!(f, "not subscribed: {e}"),
             Self::Rejected { reason } => write!(f, "rejected by the server: {reason}"),
             Self::RetriesExhausted { attempts, last } => {
+                let attempts = failed(*attempts);
                 write!(
                     f,
-                    "gave up after {attempts} failed attempts (`Config::retry` sets how many), the last: {last}"
+                    "gave up after {attempts} (`Config::retry` sets how many), the last: {last}"
                 )
             }
             Self::Shutdown => f.write_str("the manager was shut down"),

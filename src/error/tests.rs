@@ -202,7 +202,7 @@ fn a_cause_is_told_once_and_at_once() {
         (
             &StreamError::Closed(dns),
             &[
-                "stream closed: gave up after 1 failed attempts (`Config::retry` sets how many), the \
+                "stream closed: gave up after 1 failed attempt (`Config::retry` sets how many), the \
                  last: the host's name cannot be resolved: outer",
                 "inner",
             ],

@@ -135,7 +135,9 @@ async fn each_command_has_a_page_that_man_shows_without_a_complaint() {
     for name in names.iter().map(|name| &**name).chain(["wsmux"]) {
         let page = directory.0.join(format!("{name}.1"));
         let text = std::fs::read_to_string(&page).unwrap();
-        assert!(text.contains(&format!(".TH {name} 1")), "{name}: {text}");
+        let title = text.lines().find(|line| line.starts_with(".TH")).unwrap();
+        assert!(title.starts_with(&format!(".TH {name} 1")), "{title}");
+        assert!(title.contains("\"wsmux "), "of which program it is: {title}");
         if has_man {
             looks_well(name, &page);
         }
@@ -146,8 +148,13 @@ async fn each_command_has_a_page_that_man_shows_without_a_complaint() {
     let alone = run(&["man", "tail"]).await;
     assert_eq!(alone.stdout, std::fs::read(directory.0.join("wsmux-tail.1")).unwrap());
     assert_eq!(run(&["man"]).await.stdout, std::fs::read(directory.0.join("wsmux.1")).unwrap());
-    let nowhere = run(&["man", "--dir", "/nowhere/at/all"]).await;
-    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    let made = directory.0.join("is/made");
+    assert_eq!(run(&["man", "--dir", made.to_str().unwrap()]).await.code, Some(0));
+    assert!(made.join("wsmux.1").is_file());
+    let nowhere = format!("{path}/wsmux.1/at/all");
+    let ran = run(&["man", "--dir", &nowhere]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains(&nowhere), "{ran:?}");
 }
 
 fn looks_well(name: &str, page: &Path) {

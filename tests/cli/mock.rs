@@ -268,5 +268,5 @@ async fn what_makes_no_sense_is_told_with_2() {
     let address = taken.url.trim_start_matches("ws://").trim_end_matches("/ws");
     let ran = run(&["mock", "--listen", address]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("cannot listen on"), "{ran:?}");
+    assert!(ran.stderr.contains("cannot listen on") && ran.stderr.contains("hint:"), "{ran:?}");
 }

@@ -106,6 +106,31 @@ async fn the_demo_serves_a_feed_without_a_network_and_says_where() {
 }
 
 #[tokio::test]
+async fn where_it_cannot_listen_it_says_what_to_do() {
+    let other = Gateway::start(&["--demo"]).await;
+    for option in ["--listen", "--admin"] {
+        let free: &[&str] = if option == "--admin" { &["--listen", "127.0.0.1:0"] } else { &[] };
+        let taken = run(&[&["serve", "--demo", option, &other.at], free].concat()).await;
+        assert_eq!(taken.code, Some(1), "{taken:?}");
+        assert!(taken.stderr.contains(&format!("name another port by `{option}`")), "{taken:?}");
+        let wrong = run(&["serve", "--demo", option, "localhost"]).await;
+        assert_eq!(wrong.code, Some(2), "{wrong:?}");
+        assert!(wrong.stderr.contains("such as `127.0.0.1:8080`"), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_looks_at_a_gateway_s_log_sees_that_nothing_answers_upstream() {
+    let mut gateway = Gateway::start(&["--anonymous", "--upstream", "ws://127.0.0.1:1/"]).await;
+    let mut stderr = BufReader::new(gateway.program.child.stderr.take().unwrap());
+    let mut reader = TcpStream::connect(&gateway.at).await.unwrap();
+    reader.write_all(b"GET /sse/a HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    let mut said = String::new();
+    within(stderr.read_line(&mut said)).await.unwrap();
+    assert!(said.contains("WARN") && said.contains("cannot connect to 127.0.0.1:1"), "{said}");
+}
+
+#[tokio::test]
 async fn sigterm_closes_clients_with_1001_and_ends_with_0() {
     let config = Temporary::new("drain", "drain = \"500ms\"");
     let gateway = Gateway::start(&["--demo", "--config", config.path()]).await;

@@ -107,7 +107,10 @@ pub(crate) fn subscribed<T: FromMessage>(
     manager: &WsManager,
     name: &str,
 ) -> Result<Subscription<T>, Failure> {
-    manager.subscribe(name).map_err(|e| Failure::usage(format!("the stream {name}: {e}")))
+    manager.subscribe(name).map_err(|e| match name {
+        "" => Failure::usage(e),
+        _ => Failure::usage(format!("the stream {name}: {e}")),
+    })
 }
 
 /// The headers, those in files included.

@@ -3,7 +3,7 @@
 //! | code | [`Exit`] | means |
 //! |---|---|---|
 //! | 0 | `Done` | it ended as it was asked to: Ctrl-C, SIGTERM, `--count`, `--for`, nobody reads the output any more; `doctor`: all is well |
-//! | 1 | `Lost` | a stream that had been open was lost for good; `doctor`: the WebSocket opens and does not last; `record`, `replay`: the file cannot be written, or is damaged |
+//! | 1 | `Lost` | a stream that had been open was lost for good; `doctor`: the WebSocket opens and does not last; `record`, `replay`: the file cannot be written, or is damaged; `serve`, `mock`: the address is not to be had |
 //! | 2 | `Usage` | the command line makes no sense |
 //! | 3 | `Unreachable` | no connection: DNS, TCP, a proxy, TLS, or no answer in time |
 //! | 4 | `Refused` | the server is there and refuses: an HTTP status, or it is no WebSocket server |
@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 
 use clap::builder::styling::{AnsiColor, Style};
 use wsmux::doctor::advice;
@@ -92,9 +93,27 @@ impl Failure {
         Self::new(Exit::Lost, what).cause(e)
     }
 
+    /// Nobody can be served at the address that `option` says.
+    pub(crate) fn listen(option: &str, address: SocketAddr, e: &io::Error) -> Self {
+        let failure = Self::io(&format!("cannot listen on {address}"), e);
+        match e.kind() {
+            io::ErrorKind::AddrInUse => failure.hint(format!(
+                "another program has this port: end it, or name another port by `{option}`"
+            )),
+            io::ErrorKind::AddrNotAvailable => failure.hint(format!(
+                "no network of this machine has it: `{option} 0.0.0.0:{}` is all that there are",
+                address.port()
+            )),
+            io::ErrorKind::PermissionDenied => failure
+                .hint(format!("low ports are not everybody's: name one above 1023 by `{option}`")),
+            _ => failure,
+        }
+    }
+
     /// A stream ended.
     pub(crate) fn ended(name: &str, reason: &CloseReason, was_open: bool) -> Self {
-        let failure = Self::new(Exit::of(reason, was_open), format!("{}: {reason}", escaped(name)));
+        let why = ended(reason);
+        let failure = Self::new(Exit::of(reason, was_open), format!("{}: {why}", escaped(name)));
         match reason {
             CloseReason::Fatal(e)
             | CloseReason::Unauthorized(e)
@@ -134,6 +153,11 @@ impl Failure {
         }
         text
     }
+}
+
+/// Why a stream ended, with the name that the program's own setting has here.
+pub(crate) fn ended(reason: &CloseReason) -> String {
+    reason.to_string().replacen("`Config::retry`", "`--retry`", 1)
 }
 
 /// What is below `e`, all the way down, without what was said above it.
@@ -177,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_not_to_be_had_is_told_with_a_way_out() {
+        let told = |kind: io::ErrorKind| {
+            Failure::listen("--admin", ([10, 9, 8, 7], 80).into(), &kind.into()).text()
+        };
+        use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+        for kind in [AddrInUse, AddrNotAvailable, PermissionDenied] {
+            let text = told(kind);
+            assert!(text.contains("cannot listen on 10.9.8.7:80"), "{text}");
+            assert!(text.contains("hint:") && text.contains("`--admin"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_failure_is_a_line_with_its_cause_and_a_hint_and_steers_no_terminal() {
         let io = io::Error::new(io::ErrorKind::ConnectionRefused, "x\u{1b}[31m\ny");
         let last = Arc::new(TransportError::from(io));
@@ -186,6 +223,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].starts_with("error: a\\u{202e}b: gave up after 3"), "{text}");
+        assert!(lines[0].contains("(`--retry` sets how many)"), "{text}");
         assert!(lines[0].ends_with(": x[31my"), "{text}");
         assert!(lines[1].starts_with("  hint: nothing listens there"), "{text}");
         let io = io::Error::new(io::ErrorKind::StorageFull, "x\u{1b}[31m\ny");

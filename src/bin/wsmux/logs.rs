@@ -1,4 +1,5 @@
-//! `-v`: what the library logs, on stderr.
+//! `-v`: what the library logs, on stderr. A server tells its warnings without it: nobody looks at it but
+//! through them.
 //!
 //! Only what goes through `tracing` under the name `wsmux` is let through. tungstenite and rustls
 //! write whole requests through the `log` crate, which nobody listens to here: a token must not end
@@ -11,9 +12,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-pub(crate) fn start(verbose: u8) {
+pub(crate) fn start(verbose: u8, is_server: bool) {
     let level = match verbose {
-        0 => return,
+        0 if !is_server => return,
+        0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(e) => return args::refused(&e).into(),
     };
     args.color.write_global();
-    logs::start(args.verbose);
+    logs::start(args.verbose, matches!(args.command, Command::Serve(_)));
     let runtime = match Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return Failure::io("cannot start", &e).told().into(),

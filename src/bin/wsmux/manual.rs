@@ -22,7 +22,7 @@ pub(crate) fn man(args: &args::Man) -> Result<Exit, Failure> {
     if let Some(dir) = &args.dir {
         return match write_all(dir) {
             Ok(()) => Ok(Exit::Done),
-            Err(e) => Err(Failure::io("--dir: cannot write the pages", &e)),
+            Err(e) => Err(Failure::io(&format!("--dir: cannot write into {}", dir.display()), &e)),
         };
     }
     let text = page(args.command.as_deref());
@@ -37,6 +37,7 @@ fn program() -> Command {
 }
 
 fn write_all(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
     let program = program();
     for command in program.get_subcommands().chain([&program]) {
         let name = Man::new(command.clone()).get_filename();
@@ -53,7 +54,8 @@ fn page(of: Option<&str>) -> io::Result<Vec<u8>> {
 
 fn render(command: &Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    Man::new(command.clone()).render(&mut text)?;
+    let source = format!("wsmux {}", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone()).source(source).render(&mut text)?;
     let text = String::from_utf8(text).map_err(io::Error::other)?;
     Ok(as_written(&text).into_bytes())
 }

@@ -22,7 +22,10 @@ use crate::values::Speed;
 
 pub(crate) async fn run(args: Replay) -> Result<Exit, Failure> {
     let shown = args.file.display().to_string();
-    let cannot = |e: &ReadError| Failure::usage(format!("cannot replay {shown}")).cause(e);
+    let cannot = |e: &ReadError| {
+        let failure = Failure::usage(format!("cannot replay {shown}")).cause(e);
+        failure.hint("`wsmux record -o FILE …` writes what can be replayed")
+    };
     let file = args.file.clone();
     let looked = spawn_blocking(move || look(&file)).await;
     let seen = looked.map_err(|e| Failure::new(Exit::Lost, e))?.map_err(|e| cannot(&e))?;

@@ -1,5 +1,6 @@
 //! What arguments mean.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -29,6 +30,11 @@ pub(crate) fn retry(text: &str) -> Result<Retry, &'static str> {
             Err(_) => Err("write `forever`, `never` or a number of times"),
         },
     }
+}
+
+/// Where to listen.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, such as `127.0.0.1:8080`")
 }
 
 /// A time between lines.

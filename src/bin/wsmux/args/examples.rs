@@ -10,7 +10,8 @@ Exit codes:
   0  ended as asked (Ctrl-C, SIGTERM, --count, --for, the output's reader went
      away); doctor: all is well
   1  a stream that had been open was lost for good; doctor: the WebSocket opens
-     and does not last; record, replay: the file cannot be written, or is damaged
+     and does not last; record, replay: the file cannot be written, or is damaged;
+     serve, mock: the address is not to be had
   2  the command line makes no sense
   3  no connection: DNS, TCP, a proxy, TLS, or no answer in time
   4  the server refuses: an HTTP status, or it is no WebSocket server
@@ -102,5 +103,4 @@ Examples:
   One page, now:
     wsmux man tail | man -l -
   All of them, for this user:
-    mkdir -p ~/.local/share/man/man1
     wsmux man --dir ~/.local/share/man/man1";

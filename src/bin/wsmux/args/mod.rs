@@ -14,7 +14,7 @@ use wsmux::test_util::After;
 
 pub(crate) use self::refusal::refused;
 use crate::bench::{Field, field};
-use crate::values::{Rate, Retry, Speed, duration, rate, retry, speed, when};
+use crate::values::{Rate, Retry, Speed, address, duration, rate, retry, speed, when};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -50,6 +50,7 @@ pub(crate) struct Args {
     pub(crate) color: Color,
 
     /// Log what happens on stderr; twice for more. Names of streams are logged, messages are not.
+    /// `serve` logs warnings without it.
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 101)]
     pub(crate) verbose: u8,
 }
@@ -266,11 +267,11 @@ pub(crate) struct Serve {
     pub(crate) config: Option<PathBuf>,
 
     /// Serve clients here; 127.0.0.1:8080 by default.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
 
     /// Serve operators here; nowhere by default.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Let in whoever comes.
@@ -296,7 +297,7 @@ pub(crate) struct Serve {
 #[command(after_help = examples::EXIT_CODES, after_long_help = examples::and_codes(examples::MOCK))]
 pub(crate) struct Mock {
     /// Listen here; port 0 is a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
 
     /// How the exchange speaks. `direct` and `binance` have the streams @trade, @depth and @bookTicker
@@ -408,7 +409,7 @@ pub(crate) struct Man {
     #[arg(value_name = "COMMAND", value_parser = crate::manual::command)]
     pub(crate) command: Option<String>,
 
-    /// Write all pages into this directory instead.
+    /// Write all pages into this directory instead, which is made if there is none.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]
     pub(crate) dir: Option<PathBuf>,
 }

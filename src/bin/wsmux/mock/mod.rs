@@ -56,7 +56,7 @@ async fn serve(
 ) -> Result<Exit, Failure> {
     let feed = Feed::new(venue, args.rate, args.seed, args.lose_every);
     let mock = Running::on_server(troubled(&args, feed), server(&args)).await;
-    let mock = mock.map_err(|e| Failure::io(&format!("cannot listen on {}", args.listen), &e))?;
+    let mock = mock.map_err(|e| Failure::listen("--listen", args.listen, &e))?;
     // Where nobody reads it, it serves all the same.
     let _ = writeln!(std::io::stdout(), "{}{path}", shown(&mock.url(), args.listen));
     let end = args.limit.and_then(|limit| Instant::now().checked_add(limit));

@@ -25,6 +25,7 @@ const LONGEST: u64 = 4 << 20;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct File {
     /// Where operators are served. Default: nowhere.
+    #[serde(deserialize_with = "address")]
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) auth: Auth,
     /// What clients may ask many of at once. Default: nothing.
@@ -33,6 +34,7 @@ pub(crate) struct File {
     pub(crate) drain: Option<Length>,
     pub(crate) limits: Limits,
     /// Where clients are served. Default 127.0.0.1:8080.
+    #[serde(deserialize_with = "address")]
     pub(crate) listen: Option<SocketAddr>,
     /// Which names clients may read, by pattern. Default: all that their tier allows.
     pub(crate) names: Option<Vec<String>>,
@@ -255,6 +257,11 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    values::address(&text).map(Some).map_err(de::Error::custom)
+}
+
 /// Where a secret is: `{ file = "/run/secrets/token" }` or `{ env = "TOKEN" }`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -409,6 +416,23 @@ mod tests {
         [tiers.users]
         ann = "free"
     "#;
+
+    #[test]
+    fn what_the_page_for_operators_shows_is_read() {
+        let page = include_str!("../../../../docs/operations.md");
+        let shown = page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+        let read: Vec<_> = shown.map(|(text, _)| File::parse(text)).collect();
+        assert_eq!(read.len(), 4);
+        for file in read {
+            file.unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_told_with_how_one_is_written() {
+        let why = File::parse("drain = \"1s\"\nadmin = \"localhost:9090\"").unwrap_err();
+        assert!(why.starts_with("line 2: ") && why.contains("`127.0.0.1:8080`"), "{why}");
+    }
 
     #[test]
     fn every_field_is_read() {

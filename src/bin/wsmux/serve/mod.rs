@@ -77,8 +77,11 @@ fn speaks(args: &Serve, file: &File) -> Result<Speaks, Failure> {
     match (args.protocol, &file.protocol) {
         _ if args.demo => Ok(Speaks::Direct),
         (Some(speaks), _) => Ok(speaks),
-        (None, Some(name)) => Speaks::from_str(name, false)
-            .map_err(|_| config::wrong("`protocol` is none of those that --protocol knows")),
+        (None, Some(name)) => Speaks::from_str(name, false).map_err(|_| {
+            let all = Speaks::value_variants().iter().filter_map(Speaks::to_possible_value);
+            let all: Vec<_> = all.map(|one| format!("`{}`", one.get_name())).collect();
+            config::wrong(format!("`protocol` is none of {}", all.join(", ")))
+        }),
         (None, None) => Ok(Speaks::Direct),
     }
 }
@@ -118,9 +121,9 @@ impl Serving {
             ops = ops.token(token.read()?);
         }
         let address = args.listen.or(file.listen);
-        let public = bind(address.unwrap_or(([127, 0, 0, 1], 8080).into())).await?;
+        let public = bind("--listen", address.unwrap_or(([127, 0, 0, 1], 8080).into())).await?;
         let admin = match args.admin.or(file.admin) {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind("--admin", address).await?),
             None => None,
         };
         let (stop, stage) = watch::channel(Stage::Serving);
@@ -247,10 +250,8 @@ fn gateway_config(file: &File) -> GatewayConfig {
     config
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|e| Failure::io(&format!("cannot listen on {address}"), &e))
+async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| Failure::listen(option, address, &e))
 }
 
 fn serve(

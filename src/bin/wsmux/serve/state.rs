@@ -49,6 +49,10 @@ const HELD: Duration = Duration::from_secs(60);
 /// How long the start waits for them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Clients are served whatever becomes of the file.
+const UNKEPT: &str = "it serves all the same, and keeps nothing over a restart: is the directory there, \
+    and may this user write into it?";
+
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct State {
@@ -78,7 +82,7 @@ impl Kept {
                     .hint("another process has it: end that one first, or name another file"));
             }
             Err(e) => {
-                Failure::io(&format!("--state: cannot lock {shown}"), &e).told();
+                Failure::io(&format!("--state: cannot lock {shown}"), &e).hint(UNKEPT).told();
                 None
             }
         };
@@ -93,7 +97,7 @@ impl Kept {
         if let Some(after) = positions {
             let room = State { positions: Some(after.later(ROOM).to_string()), ..state.clone() };
             if let Err(e) = replace(&path, &room) {
-                Failure::io(&format!("--state: cannot write {shown}"), &e).told();
+                Failure::io(&format!("--state: cannot write {shown}"), &e).hint(UNKEPT).told();
                 positions = None;
             }
         }
@@ -179,7 +183,7 @@ async fn write(path: PathBuf, gateway: &Gateway, held: &Held) {
     let shown = path.display().to_string();
     let written = tokio::task::spawn_blocking(move || replace(&path, &state)).await;
     if let Ok(Err(e)) = written {
-        Failure::io(&format!("--state: cannot write {shown}"), &e).told();
+        Failure::io(&format!("--state: cannot write {shown}"), &e).hint(UNKEPT).told();
     }
 }
 

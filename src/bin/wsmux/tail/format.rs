@@ -15,7 +15,7 @@ use super::escape::{armoured, compact_json, escaped, json_string};
 use super::time::{Clock, Stamp};
 use super::writer::Chunk;
 use crate::args::Format;
-use crate::exit::ERROR;
+use crate::exit::{ERROR, ended};
 
 const BAD: Style = AnsiColor::Yellow.on_default().bold();
 const NAME: Style = AnsiColor::Cyan.on_default();
@@ -159,7 +159,7 @@ fn json_object(bytes: &[u8]) -> Option<String> {
 impl Notice<'_> {
     fn text(&self) -> String {
         match self {
-            Self::Closed(reason) => format!("closed: {reason}"),
+            Self::Closed(reason) => format!("closed: {}", ended(reason)),
             Self::Ended { words, .. } => format!("closed: {words}"),
             Self::Gap(gap) => gap.to_string(),
             Self::Status(status) => status.to_string(),
