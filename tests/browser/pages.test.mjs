@@ -128,16 +128,21 @@ test("grey on grey is found to be hard to read", async () => {
 test("a stream is tried by WebSocket and by events", async () => {
   const context = await browser.newContext();
   const page = await open(context, "try");
+  const color = () => page.locator("#state").evaluate((state) => [state.textContent, getComputedStyle(state).color]);
+  const idle = await color();
+  assert.equal(idle[0], "idle", "nothing is wrong before anything is watched");
   await page.getByLabel("Name").fill("ethusdt@trade");
   for (const by of ["WebSocket", "Server-Sent Events"]) {
     await page.getByLabel(by).check();
     await page.getByRole("button", { name: "Watch" }).click();
     await until("messages come", async () => (await page.locator("#messages li.data").count()) > 3);
     assert.match(await page.locator("#messages li.data").first().textContent(), /"s":"ETHUSDT"/);
-    assert.equal(await page.locator("#state").textContent(), "live");
+    const [state, shown] = await color();
+    assert.equal(state, "live");
+    assert.notEqual(shown, idle[1]);
   }
   await page.getByRole("button", { name: "Stop" }).click();
-  assert.equal(await page.locator("#state").textContent(), "offline");
+  assert.deepEqual(await color(), idle);
   assert.deepEqual(page.complaints, []);
   await context.close();
 });
