@@ -137,9 +137,12 @@ impl Hub {
 
 /// Those that are furthest behind, in that order.
 fn worst(mut laggards: Vec<Laggard>) -> Vec<Laggard> {
-    let behind = |laggard: &Laggard| (laggard.stuck_for, laggard.missed, laggard.waiting);
-    laggards.sort_by_key(|laggard| Reverse(behind(laggard)));
-    laggards.truncate(LAGGARDS);
+    let behind = |laggard: &Laggard| Reverse((laggard.stuck_for, laggard.missed, laggard.waiting));
+    if laggards.len() > LAGGARDS {
+        laggards.select_nth_unstable_by_key(LAGGARDS, behind);
+        laggards.truncate(LAGGARDS);
+    }
+    laggards.sort_by_key(behind);
     laggards
 }
 

@@ -65,9 +65,10 @@ impl Limits {
 
 /// How many frames a server takes from a client within any period of some length, on one socket.
 ///
-/// The period slides, and the bound is exact where frames leave; so none is left over for what
-/// bunches up on the way. Where [pings and pongs count](Counted::Everything), one frame of each
-/// period is kept for a pong, which is never held up: that is the margin, too.
+/// The period slides. A server counts as frames arrive, and what was held up on the way arrives
+/// with what came after it: where frames leave, the period is a quarter longer, 250 ms at most. Where
+/// [pings and pongs count](Counted::Everything), one frame of each period is kept for a pong, which
+/// is never held up.
 ///
 /// When there is no room, what keeps the socket alive goes first, then what the session says of
 /// itself, then leaves, then joins, then the program's own messages. Of these one goes at least

@@ -51,6 +51,27 @@ test("many streams come by the hundred, by search, and sorted", async () => {
   await context.close();
 });
 
+test("a gateway that lost all of its streams is not live, and what is too much to be listed is counted", async () => {
+  const finding = { advice: "Check the host.", figure: "21 s", kind: "stream_down", severity: "fail", stream: "a", threshold: "10 s" };
+  const fails = { findings: [finding], left_out: { stream_down: 4984 }, status: "fail" };
+  const passes = { findings: [], left_out: {}, status: "pass" };
+  for (const [health, state, findings] of [[fails, "Offline", /^stream down a 21 s \(threshold 10 s\)\. Check the host\.stream down: and 4984 more$/], [passes, "Live", /^Nothing to do\.$/]]) {
+    const context = await browser.newContext();
+    await context.route("**/overview?*", async (route) => {
+      const answer = await route.fetch();
+      const { rows, ...seen } = await answer.json();
+      await route.fulfill({ response: answer, json: { ...seen, health, open_streams: 4976, rows: rows.slice(0, 50), streams: 0 } });
+    });
+    const page = await open(context);
+    await until("it is told", async () => (await page.locator("#state").textContent()) === state);
+    await until("it is listed", async () => findings.test(await page.locator("#findings").textContent()));
+    assert.match(await page.locator("#figures").textContent(), /4976 of 0/);
+    assert.equal(await page.getByRole("button", { name: "Show more" }).count(), 0, "no more are told");
+    assert.deepEqual(page.complaints, []);
+    await context.close();
+  }
+});
+
 test("a keyboard reaches everything, in the order of reading, and sees where it is", async () => {
   const context = await browser.newContext();
   const page = await open(context);

@@ -11,6 +11,9 @@ use wsmux::{Config, Message, SendError, Status, Subscription, WsManager};
 use crate::lines::{Lines, confirm, heard};
 use crate::{MS, SECOND, config, manager_of, settle};
 
+/// How long a period of a second is where frames leave.
+const PERIOD: time::Duration = time::Duration::from_millis(1250);
+
 /// Joins of one name each, for a server that counts everything.
 fn paced(count: u32, config: Config) -> (WsManager, MemoryServer) {
     counting(MessageRate::new(count, SECOND, Counted::Everything), config)
@@ -87,9 +90,9 @@ async fn a_burst_of_1024_names_never_exceeds_five_frames_a_second_with_pings_and
     settle().await;
     println!("1024 joins at 5 frames/s took {took:?}: {audit:?}");
     assert_eq!((audit.violations, audit.late_pongs, audit.others), (0, 0, 0), "{audit:?}");
-    // Four a second, and one less for each pong, which takes a place of its own for a second.
-    assert_eq!(audit.pongs, 12);
-    assert!(took >= 255 * SECOND && took <= 260 * SECOND, "{took:?}");
+    // Four in a second and a quarter, and one less for each pong, which takes a place of its own.
+    assert_eq!(audit.pongs, 16);
+    assert!(took >= 318 * SECOND && took <= 325 * SECOND, "{took:?}");
     assert!(!server.has_dial(), "no join was overdue, though the last waited for minutes");
     assert_eq!(manager.metrics().retries, 0);
     assert_eq!(streams.iter().filter(|stream| stream.status().is_open()).count(), 1024);
@@ -128,9 +131,9 @@ async fn a_join_that_waits_for_room_is_not_overdue_and_one_that_is_written_is() 
     let (manager, mut server) = paced(2, config().join_timeout(3 * SECOND));
     let streams = subscribe_to(&manager, 6);
     let mut peer = server.accept().await;
-    for second in 0..6 {
-        assert_eq!(confirm(&mut peer).await, [format!("+a{second}")]);
-        time::sleep(SECOND).await;
+    for turn in 0..6 {
+        assert_eq!(confirm(&mut peer).await, [format!("+a{turn}")]);
+        time::sleep(PERIOD).await;
     }
     assert!(streams.iter().all(|stream| stream.status().is_open()));
     let late = subscribe(&manager, "alate");
@@ -205,7 +208,7 @@ async fn a_name_left_and_wanted_again_while_there_is_no_room_is_left_first_and_j
     let _stays = subscribe(&manager, "a");
     let mut peer = server.accept().await;
     confirm(&mut peer).await;
-    time::sleep(SECOND).await;
+    time::sleep(PERIOD).await;
     let stream = subscribe(&manager, "ab");
     settle().await;
     assert_eq!(heard(&mut peer), ["+ab"]);
@@ -216,9 +219,9 @@ async fn a_name_left_and_wanted_again_while_there_is_no_room_is_left_first_and_j
     peer.send_all(["=ab", "ab:of the first join"]); // What confirms it crosses with the leave.
     settle().await;
     assert!(!stream.status().is_open());
-    time::sleep(SECOND).await;
+    time::sleep(PERIOD).await;
     assert_eq!(heard(&mut peer), ["-ab"]);
-    time::sleep(SECOND).await;
+    time::sleep(PERIOD).await;
     assert_eq!(confirm(&mut peer).await, ["+ab"]);
     peer.send("ab:of the second");
     assert_eq!(crate::message(&mut stream).await, "of the second");
@@ -240,7 +243,7 @@ async fn what_comes_before_the_server_is_told_to_stop_is_no_fault_of_its() {
     settle().await;
     assert!(!heard(&mut peer).contains(&"-ab".to_owned()), "there is no room yet");
     assert_eq!(manager.metrics().unroutable, 1);
-    time::sleep(SECOND).await;
+    time::sleep(PERIOD).await;
     assert_eq!(heard(&mut peer), ["-ab"]);
     peer.send("ab:and on");
     settle().await;

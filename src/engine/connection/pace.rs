@@ -3,19 +3,29 @@
 //! In any window no more is written than the server allows, and where pings and pongs count one
 //! frame less: a pong is written by the socket itself, at once, and must find room. A server that
 //! pings faster than its own window allows answers for that itself.
+//!
+//! The server counts as frames arrive. One that was held up on the way comes with those of the next
+//! window: that is as much longer here as frames are usually held up, for a lost packet too.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::protocol::{Counted, MessageRate};
 use crate::transport::Frame;
 
+/// What a lost packet costs, and a little more: it is sent again after a second by RFC 6298, and after
+/// 200 ms at the soonest by Linux.
+const HELD_UP: Duration = Duration::from_millis(250);
+
 #[derive(Debug)]
 pub(super) struct Pace {
     /// How many frames of our own fit into a window.
     most: usize,
     rate: MessageRate,
+    /// The server's, and what frames may be held up on the way.
+    window: Duration,
     /// When the latest frames that count were written, at most `most` of them: older ones say
     /// nothing about when there is room.
     written: VecDeque<Instant>,
@@ -25,7 +35,8 @@ impl Pace {
     pub(super) fn new(rate: MessageRate) -> Self {
         let most = rate.count() as usize;
         let reserve = usize::from(rate.counted() == Counted::Everything && most > 1);
-        Self { most: most - reserve, rate, written: VecDeque::new() }
+        let window = rate.window().saturating_add(HELD_UP.min(rate.window() / 4));
+        Self { most: most - reserve, rate, window, written: VecDeque::new() }
     }
 
     /// How many frames fit into a window.
@@ -64,7 +75,7 @@ impl Pace {
 
     /// How many frames that count may be written now.
     pub(super) fn room(&self, now: Instant) -> usize {
-        let is_over = |at: &Instant| now.saturating_duration_since(*at) >= self.rate.window();
+        let is_over = |at: &Instant| now.saturating_duration_since(*at) >= self.window;
         let over = self.written.iter().take_while(|at| is_over(at)).count();
         self.most - (self.written.len() - over)
     }
@@ -72,14 +83,12 @@ impl Pace {
     /// When there is room again, if there is none now.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let first = self.written.front().filter(|_| self.room(now) == 0)?;
-        Some(*first + self.rate.window())
+        first.checked_add(self.window)
     }
 }
 
 #[cfg(all(test, not(wsmux_shuttle)))]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -124,35 +133,50 @@ mod tests {
         pace.wrote(at(0));
         assert_eq!((pace.room(at(0)), pace.due(at(0))), (1, None));
         pace.wrote(at(400));
-        assert_eq!((pace.room(at(400)), pace.due(at(400))), (0, Some(at(1000))));
+        assert_eq!((pace.room(at(400)), pace.due(at(400))), (0, Some(at(1250))));
         pace.ponged(at(600));
-        assert_eq!((pace.room(at(999)), pace.due(at(999))), (0, Some(at(1400))));
-        assert_eq!((pace.room(at(1400)), pace.room(at(1600))), (1, 2));
+        assert_eq!((pace.room(at(1249)), pace.due(at(1249))), (0, Some(at(1650))));
+        assert_eq!((pace.room(at(1650)), pace.room(at(1850))), (1, 2));
+    }
+
+    #[test]
+    fn what_is_held_up_is_a_quarter_of_a_short_window_and_a_moment_of_a_long_one() {
+        let window = |length| Pace::new(MessageRate::new(1, length, Counted::Messages)).window;
+        assert_eq!(window(SECOND / 10), SECOND / 8);
+        assert_eq!(window(3600 * SECOND), 3600 * SECOND + HELD_UP);
+        assert_eq!(window(Duration::MAX), Duration::MAX);
+        let mut never = Pace::new(MessageRate::new(1, Duration::MAX, Counted::Messages));
+        never.wrote(Instant::now());
+        assert_eq!((never.room(Instant::now()), never.due(Instant::now())), (0, None));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A pong per window at most, as from a server that is in its right mind.
+        /// Frames are held up on the way, each as long as it may be, and keep their order. A pong per
+        /// window at most, as from a server that is in its right mind.
         #[test]
-        fn no_window_has_more_than_the_server_takes(
+        fn no_window_of_the_server_has_more_than_it_takes(
             count in 1..8_u32,
-            steps in prop::collection::vec((0..600_u64, any::<bool>()), 1..200),
+            steps in prop::collection::vec((0..600_u64, 0..=250_u64, any::<bool>()), 1..200),
         ) {
             let (mut pace, mut now) = (pace(count, Counted::Everything), Instant::now());
-            let (mut written, mut ponged): (Vec<Instant>, Option<Instant>) = (Vec::new(), None);
-            for (millis, pong) in steps {
+            let (mut arrived, mut ponged): (Vec<Instant>, Option<Instant>) = (Vec::new(), None);
+            for (millis, held_up, pong) in steps {
                 now += Duration::from_millis(millis);
-                if pong && count > 1 && ponged.is_none_or(|at| now - at >= SECOND) {
+                let arrives = now + Duration::from_millis(held_up);
+                let arrives = arrived.last().map_or(arrives, |last| arrives.max(*last));
+                if pong && count > 1 && ponged.is_none_or(|at| now - at >= SECOND + HELD_UP) {
                     pace.ponged(now);
-                    (ponged, written) = (Some(now), [written, vec![now]].concat());
+                    ponged = Some(now);
+                    arrived.push(arrives);
                 }
                 prop_assert!(pace.room(now) > 0 || pace.due(now).is_some_and(|due| due > now));
                 for _ in 0..pace.room(now) {
                     pace.wrote(now);
-                    written.push(now);
+                    arrived.push(arrives);
                 }
-                let in_window = written.iter().filter(|at| now - **at < SECOND).count();
+                let in_window = arrived.iter().filter(|at| arrives - **at < SECOND).count();
                 prop_assert!(in_window <= count as usize, "{in_window} of {count}");
             }
         }

@@ -5,7 +5,7 @@
 //! look.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -138,6 +138,8 @@ struct Clients {
 #[derive(Debug, Serialize)]
 struct Verdict {
     findings: Vec<Found>,
+    /// How many more there are, by kind.
+    left_out: BTreeMap<&'static str, usize>,
     status: &'static str,
 }
 
@@ -244,7 +246,11 @@ fn verdict(health: &Health) -> Verdict {
         stream: finding.stream.as_ref().map(ToString::to_string),
         threshold: finding.threshold.to_string(),
     };
-    Verdict { findings: health.findings.iter().map(found).collect(), status: health.status.label() }
+    Verdict {
+        findings: health.findings.iter().map(found).collect(),
+        left_out: health.left_out.iter().map(|(kind, count)| (kind.label(), *count)).collect(),
+        status: health.status.label(),
+    }
 }
 
 impl Sort {

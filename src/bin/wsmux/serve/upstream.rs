@@ -5,7 +5,7 @@ use wsmux::protocol::{
     KrakenV2, Okx, Phoenix, TradingView,
 };
 use wsmux::test_util::MockExchange;
-use wsmux::{Config, Limits, WsManager, WsManagerBuilder};
+use wsmux::{Config, Limits, RetryPolicy, WsManager, WsManagerBuilder};
 
 use crate::args::Speaks;
 use crate::exit::Failure;
@@ -14,7 +14,12 @@ use crate::exit::Failure;
 pub(super) fn manager(url: &str, speaks: Speaks, names: usize) -> Result<WsManager, Failure> {
     let mut limits = Limits::default();
     limits.max_connections = limits.max_connections.max(names);
-    builder(url, speaks)?.config(Config::default().limits(limits)).build().map_err(Failure::usage)
+    builder(url, speaks)?.config(config().limits(limits)).build().map_err(Failure::usage)
+}
+
+/// Who runs a gateway is not there when the venue comes back: it is tried until it does.
+fn config() -> Config {
+    Config::default().retry(RetryPolicy::forever())
 }
 
 fn builder(url: &str, speaks: Speaks) -> Result<WsManagerBuilder, Failure> {
@@ -44,4 +49,26 @@ pub(super) async fn demo() -> Result<MockExchange, Failure> {
     // Nobody asks what a book was: all names together take a few megabytes, however long it runs.
     let exchange = MockExchange::builder().rate(20).known_changes(0).start().await;
     exchange.map_err(|e| Failure::io("cannot start the mock exchange", &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use wsmux::Text;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_outlives_a_day_on_which_nothing_answers_upstream() {
+        async fn ends(config: Config) -> bool {
+            let manager = builder("ws://127.0.0.1:1", Speaks::Direct).unwrap();
+            let manager = manager.config(config).build().unwrap();
+            let mut stream = manager.subscribe::<Text>("a").unwrap();
+            let day = Duration::from_secs(24 * 3600);
+            tokio::time::timeout(day, stream.recv()).await.is_ok()
+        }
+        assert!(!ends(config()).await);
+        assert!(ends(Config::default()).await, "a library tells of it instead");
+    }
 }
