@@ -22,6 +22,8 @@ const KEPT: usize = 100;
 /// What happens within so long, for the same reason, is one.
 const TOGETHER: Duration = Duration::from_secs(5);
 
+const RETRYING: &str = "retrying";
+
 #[derive(Debug)]
 pub(super) struct Timeline {
     log: Arc<Log>,
@@ -97,6 +99,10 @@ impl Log {
 
     fn write(&self, at: Instant, entry: Entry) {
         let mut log = self.lock();
+        if let Some((then, one)) = log.back_mut().filter(|(_, one)| entry.goes_on(one)) {
+            (*then, *one) = (at, Entry { count: one.count + 1, ..entry });
+            return;
+        }
         let mut recent =
             log.iter_mut().rev().take_while(|(then, _)| at.duration_since(*then) < TOGETHER);
         let same =
@@ -126,9 +132,14 @@ impl Entry {
         Self { how, ..self }
     }
 
+    /// Whether this is more of the same with nothing in between: an outage is a line, however long it is.
+    fn goes_on(&self, before: &Self) -> bool {
+        self.what == RETRYING && (before.what, before.why) == (self.what, self.why)
+    }
+
     fn detail(&self) -> String {
         let Self { count, how, who, why, .. } = self;
-        let who = if *count == 1 { who.clone() } else { format!("{count}, {who} among them") };
+        let who = if *count == 1 { who.clone() } else { format!("{count} times, lately {who}") };
         let said = [why, how.as_str()].into_iter().filter(|said| !said.is_empty());
         match said.collect::<Vec<_>>().join("; ") {
             said if said.is_empty() => who,
@@ -139,7 +150,9 @@ impl Entry {
 
 /// What a page says of an event, if it says anything.
 fn entry(event: &Event) -> Option<Entry> {
-    let of = |connection: &ConnectionId, lane: &Lane| format!("{connection} ({})", lane.as_str());
+    let of = |connection: &ConnectionId, lane: &Lane| {
+        format!("connection {connection} ({})", lane.as_str())
+    };
     Some(match event {
         Event::Connected { connection, lane, attempt, handshake } => {
             let after = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
@@ -151,7 +164,7 @@ fn entry(event: &Event) -> Option<Entry> {
             entry.because(reason.label()).how(format!("after {uptime:.0?}"))
         }
         Event::Retrying { connection, lane, attempt, delay, error } => {
-            let entry = Entry::new("retrying", "warn", of(connection, lane));
+            let entry = Entry::new(RETRYING, "warn", of(connection, lane));
             entry.because(error.reason().label()).how(format!("attempt {attempt} in {delay:.1?}"))
         }
         Event::Closed { connection, lane, reason } if reason.label() != "unused" => {
@@ -167,7 +180,7 @@ fn entry(event: &Event) -> Option<Entry> {
             Entry::new("moved", "warn", name.to_string()).because("with a gap")
         }
         Event::StreamRetrying { name, attempt, delay, error } => {
-            let entry = Entry::new("retrying", "warn", name.to_string());
+            let entry = Entry::new(RETRYING, "warn", name.to_string());
             entry.because(error.reason().label()).how(format!("attempt {attempt} in {delay:.1?}"))
         }
         Event::StreamClosed { name, reason } if reason.label() != "unused" => {
@@ -206,12 +219,29 @@ mod tests {
         for number in 1..=500 {
             let who = number.to_string();
             log.write(now, Entry::new("disconnected", "warn", who.clone()).because("ended"));
-            log.write(now, Entry::new("retrying", "warn", who).because("ended"));
+            log.write(now, Entry::new(RETRYING, "warn", who).because("ended"));
         }
         log.write(now, Entry::new("disconnected", "warn", "501".to_owned()).because("dns"));
         let details: Vec<_> = log.lock().iter().map(|(_, entry)| entry.detail()).collect();
-        assert_eq!(details[..2], ["500, 500 among them: ended"; 2]);
+        assert_eq!(details[..2], ["500 times, lately 500: ended"; 2]);
         assert_eq!(details[2..], ["501: dns"]);
+    }
+
+    #[test]
+    fn an_outage_is_one_line_however_long_it_is() {
+        let (log, now) = (Log::default(), Instant::now());
+        let retrying = |who: &str, why| Entry::new(RETRYING, "warn", who.to_owned()).because(why);
+        for turn in 0..200_u32 {
+            log.write(now + TOGETHER * 2 * turn, retrying(["1", "2"][turn as usize % 2], "io"));
+        }
+        let lost = Entry::new("disconnected", "warn", "3".to_owned()).because("ended");
+        log.write(now + TOGETHER * 500, lost);
+        log.write(now + TOGETHER * 600, retrying("1", "io"));
+        log.write(now + TOGETHER * 700, retrying("1", "dns"));
+        let log = log.lock();
+        let details: Vec<_> = log.iter().map(|(_, entry)| entry.detail()).collect();
+        assert_eq!(details, ["200 times, lately 2: io", "3: ended", "1: io", "1: dns"]);
+        assert_eq!(log[0].0, now + TOGETHER * 398, "it says when it was last so");
     }
 
     #[test]
