@@ -418,17 +418,6 @@ mod tests {
     "#;
 
     #[test]
-    fn what_the_page_for_operators_shows_is_read() {
-        let page = include_str!("../../../../docs/operations.md");
-        let shown = page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
-        let read: Vec<_> = shown.map(|(text, _)| File::parse(text)).collect();
-        assert_eq!(read.len(), 4);
-        for file in read {
-            file.unwrap();
-        }
-    }
-
-    #[test]
     fn an_address_that_is_none_is_told_with_how_one_is_written() {
         let why = File::parse("drain = \"1s\"\nadmin = \"localhost:9090\"").unwrap_err();
         assert!(why.starts_with("line 2: ") && why.contains("`127.0.0.1:8080`"), "{why}");
